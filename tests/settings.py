@@ -1,0 +1,20 @@
+"""Settings of the tests: the real ones, with everything that is written in a folder of this run's own."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+
+# Set before the real settings are read; a process that a test starts inherits it and can override it.
+if "LEUKOSCOPE_TEST_VAR" not in os.environ:
+    os.environ["LEUKOSCOPE_TEST_VAR"] = tempfile.mkdtemp(prefix="leukoscope-tests-")
+    atexit.register(shutil.rmtree, os.environ["LEUKOSCOPE_TEST_VAR"], ignore_errors=True)
+os.environ["LEUKOSCOPE_VAR"] = os.environ["LEUKOSCOPE_TEST_VAR"]
+
+from webapp.settings import *  # noqa: E402, F403
+from webapp.settings import STORAGES  # noqa: E402
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+STORAGES = {**STORAGES, "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}

@@ -1,0 +1,1 @@
+"""The Django project: settings, URLs, Celery, WSGI and the supervisor. Nothing clinical lives here."""

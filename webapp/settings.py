@@ -1,0 +1,226 @@
+"""Settings of every process, read from the environment. docs/operations.md has the table of variables."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
+from kombu import Queue
+
+from webapp import places
+from webapp.database import parse_database_url, sqlite_database
+from webapp.env import Env, EnvironmentProblem
+
+env = Env()
+BASE_DIR = places.BASE_DIR
+
+try:
+    DEBUG = env.flag("LEUKOSCOPE_DEBUG")
+    HTTPS = env.flag("LEUKOSCOPE_HTTPS")
+    VAR_DIR = places.var_dir(env)
+    MEDIA_ROOT = env.path("LEUKOSCOPE_MEDIA", VAR_DIR / "media")
+    SECRET_KEY = env.secret("LEUKOSCOPE_SECRET_KEY") or places.stored_secret_key(VAR_DIR)
+    HOST = env.text("HOST", "127.0.0.1")
+    DATABASE_URL = env.secret("DATABASE_URL")
+    _database = parse_database_url(DATABASE_URL) if DATABASE_URL else sqlite_database(VAR_DIR / "db.sqlite3")
+    BROKER_URL = places.broker_url(env)
+
+    LEUKOSCOPE_BUNDLES: Path = env.path("LEUKOSCOPE_BUNDLES", BASE_DIR / "ml" / "bundles")
+    LEUKOSCOPE_RUNTIME = env.choice("LEUKOSCOPE_RUNTIME", "auto", ("auto", "openvino", "tensorflow"))
+    # How long a worker may be silent about an analysis it claimed before the sweep gives it to another one.
+    LEUKOSCOPE_LEASE_SECONDS = env.integer("LEUKOSCOPE_LEASE_SECONDS", 30, minimum=5, maximum=3600)
+    LEUKOSCOPE_LANGUAGE = env.text("LEUKOSCOPE_LANGUAGE", "en")
+    TIME_ZONE = env.text("LEUKOSCOPE_TIME_ZONE", "UTC")
+    LOG_LEVEL = env.choice("LEUKOSCOPE_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
+    _allowed_hosts = env.listing("LEUKOSCOPE_ALLOWED_HOSTS")
+    CSRF_TRUSTED_ORIGINS = env.listing("LEUKOSCOPE_TRUSTED_ORIGINS")
+    SECURE_HSTS_SECONDS = env.integer("LEUKOSCOPE_HSTS_SECONDS", 31_536_000) if HTTPS else 0
+except EnvironmentProblem as problem:
+    raise ImproperlyConfigured(str(problem)) from problem
+
+# --- who may ask ------------------------------------------------------------------------------------------------
+
+# Without a list, the names of this machine: a page opened at any other name (a rebound DNS name) is refused.
+ALLOWED_HOSTS = _allowed_hosts or ["localhost", "127.0.0.1", "[::1]"]
+if not _allowed_hosts and HOST in {"0.0.0.0", "::"}:
+    ALLOWED_HOSTS += [socket.gethostname(), socket.getfqdn()]
+elif not _allowed_hosts and HOST not in ALLOWED_HOSTS:
+    ALLOWED_HOSTS.append(f"[{HOST}]" if ":" in HOST else HOST)
+
+# LEUKOSCOPE_HTTPS says that a proxy in front ends TLS and sets X-Forwarded-Proto itself.
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+SECURE_REDIRECT_EXEMPT = [r"^healthz$"]
+SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_AGE = 12 * 3600  # one long shift
+X_FRAME_OPTIONS = "DENY"
+# W021: being put on the browsers' preload list is the decision of who owns the domain.
+SILENCED_SYSTEM_CHECKS = ["security.W021"]
+
+CONTENT_SECURITY_POLICY: dict[str, Any] = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "font-src": [SELF],
+        "img-src": [SELF, "blob:", "data:"],  # blob: previews of files being dropped; data: icons inside stylesheets
+        "connect-src": [SELF],
+        "manifest-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "object-src": [NONE],
+        "frame-ancestors": [NONE],
+    }
+}
+
+# --- the application --------------------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "diagnosis.apps.DiagnosisConfig",
+    "webapp.apps.WebappConfig",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    # `runserver` serves through whitenoise too, as gunicorn does.
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "csp",
+    "django_htmx",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+
+ROOT_URLCONF = "webapp.urls"
+WSGI_APPLICATION = "webapp.wsgi.application"
+
+DATABASES = {"default": _database}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_USER_MODEL = "diagnosis.User"
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "login"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+
+LANGUAGE_CODE = LEUKOSCOPE_LANGUAGE
+USE_I18N = True
+USE_TZ = True
+
+# --- files ------------------------------------------------------------------------------------------------------
+
+STATIC_URL = "/static/"
+STATIC_ROOT = VAR_DIR / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]  # vendor/: the browser libraries that `make` installs by npm
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": (
+            "django.contrib.staticfiles.storage.StaticFilesStorage"
+            if DEBUG
+            else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        )
+    },
+}
+WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = DEBUG
+
+# One file a request, up to the 100 MiB that intake takes; above 2.5 MB it goes to disk and not into memory. The
+# limit on the file itself is intake's, which answers with a sentence; this one bounds the fields around it.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+FILE_UPLOAD_MAX_MEMORY_SIZE = 2_621_440
+DATA_UPLOAD_MAX_NUMBER_FILES = 10
+FILE_UPLOAD_PERMISSIONS = 0o640
+FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o750
+
+# --- work in the background -------------------------------------------------------------------------------------
+
+CELERY_BROKER_URL = BROKER_URL
+CELERY_TASK_QUEUES = [Queue("analysis"), Queue("training"), Queue("upkeep")]
+CELERY_TASK_DEFAULT_QUEUE = "upkeep"
+CELERY_TASK_CREATE_MISSING_QUEUES = False
+CELERY_TASK_IGNORE_RESULT = True  # outcomes live in the database, in the transaction that made them
+CELERY_TASK_ACKS_LATE = True
+# acks_late alone loses the task of a killed child: it is acknowledged as failed. With this it is delivered again.
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_SEND_TASK_EVENTS = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # a worker waits for its broker as long as it takes
+# A task not acknowledged for `visibility_timeout` seconds is given to another worker, and the loops that look for
+# such tasks run every 2 s: a killed worker's task is back within seconds. An analysis must end well inside it; one
+# that does not is claimed only once all the same, by its lease.
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": env.integer("LEUKOSCOPE_VISIBILITY_SECONDS", LEUKOSCOPE_LEASE_SECONDS, minimum=5),
+    "unacked_restore_interval": 2,
+    "unacked_restore_throttle": 1,
+    "socket_connect_timeout": 3,
+    "socket_keepalive": True,
+    "health_check_interval": 10,
+}
+# A page that queues an analysis must not hang on a broker that is away: the sweep sends it later.
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.2}
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULE = {
+    "sweep": {
+        "task": "diagnosis.tasks.sweep",
+        "schedule": 10.0,
+        # A sweep that nobody took before the next one is due is worth nothing.
+        "options": {"queue": "upkeep", "expires": 10.0},
+    },
+}
+
+# --- what is said -----------------------------------------------------------------------------------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
+    "loggers": {
+        "django": {"handlers": ["console"], "level": LOG_LEVEL, "propagate": False},
+        # A scanner asking for foreign host names is noise, not an error of ours.
+        "django.security.DisallowedHost": {"handlers": [], "propagate": False},
+    },
+}

@@ -1,0 +1,17 @@
+"""URLs of the project: the clinical application at the root, accounts, the admin site and the health check."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.contrib.auth import views as auth_views
+from django.urls import include, path
+
+from webapp.health import healthz
+
+urlpatterns = [
+    path("healthz", healthz, name="healthz"),
+    path("accounts/login", auth_views.LoginView.as_view(redirect_authenticated_user=True), name="login"),
+    path("accounts/logout", auth_views.LogoutView.as_view(), name="logout"),
+    path("admin/", admin.site.urls),
+    path("", include("diagnosis.urls")),
+]
