@@ -1,0 +1,1 @@
+"""Data sets: manifests, splits, duplicates, augmentation."""
