@@ -1,0 +1,1 @@
+"""Images in, evidence out: everything Leukoscope learns and measures, without Django anywhere."""
