@@ -1,0 +1,22 @@
+"""What Leukoscope stores; one file a noun, nothing but fields and constraints."""
+
+from diagnosis.models.analysis import Analysis
+from diagnosis.models.audit import AuditEvent
+from diagnosis.models.case import Case
+from diagnosis.models.image import SmearImage
+from diagnosis.models.laboratory import Laboratory, Site
+from diagnosis.models.model_version import ModelVersion
+from diagnosis.models.review import Review
+from diagnosis.models.user import User
+
+__all__ = [
+    "Analysis",
+    "AuditEvent",
+    "Case",
+    "Laboratory",
+    "ModelVersion",
+    "Review",
+    "Site",
+    "SmearImage",
+    "User",
+]

@@ -1,0 +1,32 @@
+"""The laboratory, which owns its users, cases and sites, and its sites."""
+
+from django.db import models
+
+
+class Laboratory(models.Model):
+    name = models.CharField(max_length=200)
+    slug = models.SlugField(max_length=80, unique=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["name"]
+        verbose_name_plural = "laboratories"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Site(models.Model):
+    """The microscope, stain and camera that made an image."""
+
+    laboratory = models.ForeignKey(Laboratory, on_delete=models.PROTECT, related_name="sites")
+    name = models.CharField(max_length=200)
+
+    class Meta:
+        ordering = ["laboratory", "name"]
+        constraints = [
+            models.UniqueConstraint(fields=["laboratory", "name"], name="site_name_once_a_laboratory"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,32 @@
+"""A review: one clinician's reading of a smear image. Never edited; the newest counts."""
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+from diagnosis.models.analysis import Analysis
+from diagnosis.models.image import SmearImage
+from diagnosis.models.immutable import ImmutableModel
+
+
+class Review(ImmutableModel):
+    """`label` is the class the reviewer stands for; empty when she agrees with an indeterminate outcome."""
+
+    class Verdict(models.TextChoices):
+        AGREE = "agree", "agrees"
+        OVERRULE = "overrule", "overrules"
+
+    image = models.ForeignKey(SmearImage, on_delete=models.PROTECT, related_name="reviews")
+    analysis = models.ForeignKey(Analysis, on_delete=models.PROTECT, null=True, related_name="reviews")
+    reviewer = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="reviews")
+    verdict = models.CharField(max_length=10, choices=Verdict.choices)
+    label = models.CharField(max_length=60, blank=True)
+    comment = models.TextField(blank=True, max_length=4000)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        indexes = [models.Index(fields=["image", "-created_at"], name="review_by_image")]
+
+    def __str__(self) -> str:
+        return f"{self.verdict} {self.label}".strip()

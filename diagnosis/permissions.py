@@ -1,0 +1,94 @@
+"""The one gate: who may see and do what.
+
+Someone of another laboratory must not learn that a thing exists: 404. Someone of this laboratory without the
+role for an action gets a refusal: 403.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404
+
+from diagnosis.models import Analysis, Case, Review, SmearImage, User
+
+VIEW = "view"
+UPLOAD = "upload"
+RETRY = "retry"
+REVIEW = "review"
+MANAGE_MODELS = "manage_models"
+MANAGE_ACCOUNTS = "manage_accounts"
+
+_TECHNICIAN = frozenset({VIEW, UPLOAD, RETRY})
+_HEMATOLOGIST = _TECHNICIAN | {REVIEW}
+_ADMINISTRATOR = _HEMATOLOGIST | {MANAGE_MODELS, MANAGE_ACCOUNTS}
+
+ACTIONS: dict[str, frozenset[str]] = {
+    User.Role.TECHNICIAN: _TECHNICIAN,
+    User.Role.HEMATOLOGIST: _HEMATOLOGIST,
+    User.Role.ADMINISTRATOR: _ADMINISTRATOR,
+}
+
+_REFUSALS = {
+    UPLOAD: "Your account may not add cases or images.",
+    RETRY: "Your account may not start analyses.",
+    REVIEW: "Only hematologists may review; ask an administrator to change your role.",
+    MANAGE_MODELS: "Only administrators may manage models.",
+    MANAGE_ACCOUNTS: "Only administrators may manage accounts.",
+}
+
+
+def laboratory_id_of(obj: Any) -> int | None:
+    """Primary key of the laboratory that owns `obj`; None for what belongs to none."""
+    if isinstance(obj, SmearImage):
+        return obj.case.laboratory_id
+    if isinstance(obj, Analysis | Review):
+        return obj.image.case.laboratory_id
+    return obj.laboratory_id
+
+
+def can(user: Any, action: str, obj: Any = None) -> bool:
+    """Whether `user` may do `action`, to `obj` where one is given.
+
+    `action` is one of the names above; an unknown one is a mistake of ours and raises KeyError.
+    """
+    if action not in _ADMINISTRATOR:
+        raise KeyError(action)
+    if not getattr(user, "is_authenticated", False) or not user.is_active:
+        return False
+    if action not in ACTIONS.get(user.role, frozenset()):
+        return False
+    return obj is None or laboratory_id_of(obj) == user.laboratory_id
+
+
+def require(user: Any, action: str, obj: Any = None) -> None:
+    """Raise Http404 for what another laboratory owns, PermissionDenied for a lacking role."""
+    if can(user, action, obj):
+        return
+    if obj is not None and getattr(user, "laboratory_id", None) != laboratory_id_of(obj):
+        raise Http404("There is nothing here.")
+    raise PermissionDenied(_REFUSALS.get(action, "Your account may not do this."))
+
+
+def get_case_for(user: User, pk: int, action: str = VIEW) -> Case:
+    """The case, if `user` may do `action` with it; raises as `require`, and Http404 where there is none."""
+    case = Case.objects.filter(pk=pk, laboratory_id=user.laboratory_id).first()
+    if case is None:
+        raise Http404("There is no such case.")
+    require(user, action, case)
+    return case
+
+
+def get_image_for(user: User, pk: UUID, action: str = VIEW) -> SmearImage:
+    """The smear image with its case, newest analysis and newest review; raises as `get_case_for`."""
+    image = (
+        SmearImage.objects.select_related("case", "newest_analysis__model_version", "newest_review__reviewer")
+        .filter(pk=pk, case__laboratory_id=user.laboratory_id)
+        .first()
+    )
+    if image is None:
+        raise Http404("There is no such image.")
+    require(user, action, image)
+    return image
