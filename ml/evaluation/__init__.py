@@ -1,0 +1,1 @@
+"""How models are judged: metrics with intervals, baselines, repainted stain, gates, plots and evidence."""
