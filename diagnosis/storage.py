@@ -47,7 +47,7 @@ class SmearStorage(FileSystemStorage):
 
 
 def smear_storage() -> SmearStorage:
-    """Storage of the model fields; a callable, so that migrations name it and settings decide when it is made."""
+    """Storage of the model fields; a callable, so that migrations name it and settings decide late."""
     return SmearStorage()
 
 

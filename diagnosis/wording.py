@@ -1,4 +1,4 @@
-"""Our words for people: classes, states, outcomes, percentages. Pages, commands and reports use these alone."""
+"""Our words for people: classes, states, outcomes, percentages. Pages and commands use these alone."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def is_suspected(outcome: str, label: str) -> bool:
 
 
 def percent(probability: float | None, digits: int = 1) -> str:
-    """A probability as `97.3 %`; what would round to 0 or 100 without being it reads `< 0.1 %` or `> 99.9 %`."""
+    """A probability as `97.3 %`; what would round to 0 or 100 without being it: `< 0.1 %`, `> 99.9 %`."""
     if probability is None:
         return "n/a"
     step = 10.0**-digits
@@ -114,6 +114,6 @@ def review_sentence(review: Review | None) -> str:
 
 
 def ordered_probabilities(probabilities: Mapping[str, float], classes: list[str]) -> list[tuple[str, float]]:
-    """Probabilities in the order of the model's classes, whatever order the database gave the keys back in."""
+    """Probabilities in the order of the model's classes (PostgreSQL does not keep the order of keys)."""
     known = [(name, probabilities[name]) for name in classes if name in probabilities]
     return known + [(name, value) for name, value in probabilities.items() if name not in classes]

@@ -40,6 +40,7 @@ class SmearImage(models.Model):
     stored_sha256 = models.CharField(max_length=64)
     stored_format = models.CharField(max_length=10)
     thumbnail = models.FileField(storage=smear_storage, max_length=200, blank=True)
+    notes = models.JSONField(default=list, help_text="What was converted on reading, in words.")
     is_drawn = models.BooleanField(default=False)
     uploaded_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="images_uploaded"

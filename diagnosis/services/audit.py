@@ -17,7 +17,7 @@ def record(
     obj: Model | None = None,
     detail: dict[str, Any] | None = None,
 ) -> AuditEvent:
-    """Add an audit event inside the caller's transaction, so that the deed and its record stand or fall together.
+    """Add an audit event in the caller's transaction: the deed and its record stand or fall together.
 
     `actor` is None for what the worker did. `detail` must be JSON and must hold no patient data beyond the
     names of rows.
