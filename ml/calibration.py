@@ -231,6 +231,10 @@ class ConfidenceBins:
         found: list[ConfidenceBin] = []
         lower, n, good = float(distinct[0]), 0, 0
         for index in range(len(distinct)):
+            if 0 < n < minimum and found and counts[index] >= size:
+                # What comes is a bin of its own already; the few images below it join the bin before.
+                found[-1] = ConfidenceBin(found[-1].lower, found[-1].n + n, found[-1].correct + good)
+                n, good = 0, 0
             if n == 0:
                 lower = float(distinct[index])
             n += int(counts[index])
@@ -240,8 +244,8 @@ class ConfidenceBins:
                 n, good = 0, 0
         if n and found and n < minimum:
             last = found.pop()
-            found.append(ConfidenceBin(last.lower, last.n + n, last.correct + good))
-        elif n:
+            lower, n, good = last.lower, last.n + n, last.correct + good
+        if n:
             found.append(ConfidenceBin(lower, n, good))
         return cls(tuple(found))
 

@@ -64,11 +64,11 @@ class Judged:
     ) -> Judged:
         """Check and gather; without `groups` each image is its own, without `kept` all images are kept."""
         names = tuple(classes)
-        chances = np.asarray(probabilities, dtype=np.float64).reshape(len(labels), -1)
         if len(names) < 2 or len(set(names)) != len(names):
             raise MetricsError("A classifier needs at least two classes of different names.")
         if not labels:
             raise MetricsError("There are no images to judge.")
+        chances = np.asarray(probabilities, dtype=np.float64).reshape(len(labels), -1)
         if chances.shape[1] != len(names):
             raise MetricsError(
                 f"{len(names)} classes need {len(names)} probabilities an image, not {chances.shape[1]}."
