@@ -113,7 +113,9 @@ def train_run(study: Study, *, weights: Path | str, preprocessing: Preprocessing
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", choices=RUNS, nargs="+", help="the trainings, one after the other")
     parser.add_argument("--data", type=Path, required=True, help="folder of taleqani-all")
     parser.add_argument("--weights", required=True, help="DenseNet-121 weights file without top, or imagenet")

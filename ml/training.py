@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from ml.data.augmentation import Augmentation
 from ml.imaging.preprocessing import Preprocessing, normalise
-from ml.network import at_size, build_network
+from ml.network import DENSENET_121, at_size, build_network
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,7 @@ class Plan:
     class_weight_power: float = 0.5
     patience: int = 4
     seed: int = 20
+    blocks: tuple[int, ...] = DENSENET_121
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     @property
@@ -152,12 +153,14 @@ def train(
     """
     keras.utils.set_random_seed(plan.seed)
     work.mkdir(parents=True, exist_ok=True)
-    model = build_network(len(classes), size=plan.stages[0].size, dropout=plan.dropout, weights=weights)
+    model = build_network(
+        len(classes), size=plan.stages[0].size, dropout=plan.dropout, weights=weights, blocks=plan.blocks
+    )
     history: dict[str, list[float]] = {}
     epochs_before = 0
     for number, stage in enumerate(plan.stages):
         if number:
-            model = at_size(model, stage.size, dropout=plan.dropout)
+            model = at_size(model, stage.size, dropout=plan.dropout, blocks=plan.blocks)
         done = work / f"stage-{number}.weights.h5"
         record = work / f"stage-{number}.json"
         if done.exists() and record.exists():
@@ -212,7 +215,12 @@ def _train_stage(
     )
     best = work / f"stage-{number}-best.weights.h5"
     log_file = keras.callbacks.CSVLogger(work / f"stage-{number}.csv", append=True)
-    common = {"classes": classes, "size": stage.size, "preprocessing": preprocessing, "batch_size": plan.batch_size}
+    common = {
+        "classes": classes,
+        "size": stage.size,
+        "preprocessing": preprocessing,
+        "batch_size": plan.batch_size,
+    }
     backup = keras.callbacks.BackupAndRestore(work / f"stage-{number}-backup")
     model.fit(
         batches(training, plan=plan, first_epoch=first_epoch, **common),
@@ -221,7 +229,9 @@ def _train_stage(
         steps_per_epoch=steps,
         verbose=verbose,
         callbacks=[
-            keras.callbacks.ModelCheckpoint(best, monitor="val_loss", save_best_only=True, save_weights_only=True),
+            keras.callbacks.ModelCheckpoint(
+                best, monitor="val_loss", save_best_only=True, save_weights_only=True
+            ),
             keras.callbacks.EarlyStopping(monitor="val_loss", patience=plan.patience),
             log_file,
             backup,

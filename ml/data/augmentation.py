@@ -77,7 +77,11 @@ class Augmentation:
         matrix = cv2.getRotationMatrix2D((side / 2, side / 2), angle, scale)
         matrix[:, 2] += rng.uniform(-self.shift, self.shift, size=2) * side
         return cv2.warpAffine(
-            np.ascontiguousarray(image), matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+            np.ascontiguousarray(image),
+            matrix,
+            (side, side),
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REFLECT_101,
         )
 
     def _stain(self, image: Pixels, rng: np.random.Generator) -> Pixels:

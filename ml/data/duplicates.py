@@ -31,7 +31,11 @@ def perceptual_hash(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
 def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(1024,) grey thumbnail with mean 0 and norm 1; zeros for a flat picture."""
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    small = cv2.resize(grey, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
+    small = (
+        cv2.resize(grey, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
+        .astype(np.float32)
+        .ravel()
+    )
     small -= small.mean()
     return small / max(float(np.linalg.norm(small)), 1e-6)
 

@@ -72,7 +72,12 @@ def standing_split(manifest: Manifest, family: NDArray[np.int64]) -> Split:
 
 
 def random_split(
-    manifest: Manifest, family: NDArray[np.int64], *, seed: int, test_share: float = 0.2, validation_share: float = 0.2
+    manifest: Manifest,
+    family: NDArray[np.int64],
+    *,
+    seed: int,
+    test_share: float = 0.2,
+    validation_share: float = 0.2,
 ) -> Split:
     """Images drawn at random within each class, as published work does; near duplicates still on one side.
 

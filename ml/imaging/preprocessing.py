@@ -68,7 +68,9 @@ class Preprocessing:
         try:
             return cls(**{**values, "scale_bar": tuple(values["scale_bar"])})
         except (TypeError, KeyError) as error:
-            raise UnknownPreprocessing(f"The model's preprocessing has unknown parameters: {error}.") from error
+            raise UnknownPreprocessing(
+                f"The model's preprocessing has unknown parameters: {error}."
+            ) from error
 
     def correct(self, pixels: Pixels) -> Pixels:
         """Squash, hide the scale bar, take out noise, even the illumination: (H, W, 3) -> (size, size, 3).

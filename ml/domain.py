@@ -1,0 +1,159 @@
+"""May the model judge this image? A distance to the training fields, with a threshold from held-out ones.
+
+Two views of an image are compared with the training fields by the mean distance to the nearest of them: the
+network's pooled features (what it sees), and plain measurements of stain, illumination and granularity (what
+colour augmentation taught the network not to see). The larger of the two, each in units of its own limit, is the
+domain score: at most 1 is inside. Distances follow Sun et al. (2022), "Out-of-distribution detection with deep
+nearest neighbors", in a whitened space (PCA of the training fields). NumPy and OpenCV alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+
+NEIGHBOURS = 5
+FEATURE_DIMENSIONS = 64
+APPEARANCE_SCALES = (1.5, 3.0, 6.0, 12.0, 24.0)
+"""Sigmas in pixels of the 224-pixel field between which structure is measured: from chromatin to whole clumps.
+The finest grain is left out: it is the camera's and the JPEG's, not the smear's."""
+DENSITY_PERCENTILES = (5, 25, 50, 75, 95)
+
+
+def appearance(squashed: NDArray[np.uint8]) -> FloatArray:
+    """Stain, illumination and granularity of a squashed, uncorrected field: (S, S, 3) RGB uint8 -> (24,) float32.
+
+    Percentiles of each channel's optical density, then the log contrast of the green density and of the colour
+    difference in bands of growing size.
+    """
+    density = -np.log((squashed.astype(np.float32) + 1.0) / 256.0)
+    levels = np.percentile(density.reshape(-1, 3), DENSITY_PERCENTILES, axis=0).T.ravel()
+    bands: list[float] = []
+    for plane, scales in (
+        (density[..., 1], APPEARANCE_SCALES),
+        (density[..., 0] - density[..., 2], (1.5, 6.0, 24.0, 48.0)),
+    ):
+        blurred = [cv2.GaussianBlur(plane, (0, 0), sigma) for sigma in scales]
+        bands += [
+            float(np.log((fine - coarse).std() + 1e-3))
+            for fine, coarse in itertools.pairwise(blurred)
+        ]
+        bands.append(float(np.log(blurred[-1].std() + 1e-3)))
+    return np.concatenate([levels, np.array(bands)]).astype(np.float32)
+
+
+def pooled_features(feature_map: FloatArray) -> FloatArray:
+    """Mean over places of a (h, w, c) feature map, scaled to length 1: (c,)."""
+    pooled = feature_map.mean(axis=(0, 1))
+    return (pooled / max(float(np.linalg.norm(pooled)), 1e-12)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class View:
+    """One view's whitening and its bank of training fields.
+
+    Attributes:
+        mean: (d,). axes: (d, m) whitening. bank: (n, m) whitened training fields. limit: distance that counts as 1.
+    """
+
+    mean: FloatArray
+    axes: FloatArray
+    bank: FloatArray
+    limit: float
+
+    @classmethod
+    def fit(cls, vectors: FloatArray, *, dimensions: int) -> View:
+        """Whiten (n, d) training vectors to at most `dimensions`; the limit is set to 1 until held-out fields set it."""
+        mean = vectors.mean(axis=0)
+        _, singular, axes = np.linalg.svd((vectors - mean).astype(np.float64), full_matrices=False)
+        kept = min(dimensions, len(vectors) - 1, int((singular > singular[0] * 1e-6).sum()))
+        scale = singular[:kept] / np.sqrt(len(vectors) - 1)
+        whitening = (axes[:kept].T / scale).astype(np.float32)
+        bank = ((vectors - mean) @ whitening).astype(np.float16).astype(np.float32)
+        return cls(mean.astype(np.float32), whitening, bank, 1.0)
+
+    def distance(self, vectors: FloatArray) -> FloatArray:
+        """(n, d) -> (n,) mean distance to the nearest training fields, per whitened dimension, over the limit."""
+        points = (np.atleast_2d(vectors) - self.mean) @ self.axes
+        squared = (points**2).sum(1)[:, None] + (self.bank**2).sum(1)[None] - 2 * points @ self.bank.T
+        nearest = np.sqrt(np.maximum(np.partition(squared, NEIGHBOURS - 1, axis=1)[:, :NEIGHBOURS], 0))
+        return (nearest.mean(axis=1) / np.sqrt(self.axes.shape[1]) / self.limit).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The gate of a bundle.
+
+    Attributes:
+        features, appearance: the two views. held_out: (n,) sorted scores of the held-out fields.
+    """
+
+    features: View
+    appearance: View
+    held_out: FloatArray
+
+    threshold: float = 1.0
+
+    def score(self, features: FloatArray, seen: FloatArray) -> FloatArray:
+        """(n, c) pooled features and (n, 24) appearances -> (n,) domain scores; at most `threshold` is inside."""
+        return np.maximum(self.features.distance(features), self.appearance.distance(seen))
+
+    def percentile(self, score: float) -> float:
+        """Share of held-out fields with a lower score, 0..100."""
+        return float(100.0 * np.searchsorted(self.held_out, score) / len(self.held_out))
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """For the bundle's `serving.npz`."""
+        stored: dict[str, NDArray[np.generic]] = {"domain_held_out": self.held_out.astype(np.float32)}
+        for name in ("features", "appearance"):
+            view: View = getattr(self, name)
+            stored[f"domain_{name}_mean"] = view.mean
+            stored[f"domain_{name}_axes"] = view.axes
+            stored[f"domain_{name}_bank"] = view.bank.astype(np.float16)
+            stored[f"domain_{name}_limit"] = np.float64(view.limit)
+        return stored
+
+    @classmethod
+    def from_arrays(cls, stored: Mapping[str, NDArray[np.generic]]) -> Domain:
+        def view(name: str) -> View:
+            return View(
+                np.asarray(stored[f"domain_{name}_mean"], np.float32),
+                np.asarray(stored[f"domain_{name}_axes"], np.float32),
+                np.asarray(stored[f"domain_{name}_bank"], np.float32),
+                float(stored[f"domain_{name}_limit"]),
+            )
+
+        return cls(view("features"), view("appearance"), np.asarray(stored["domain_held_out"], np.float32))
+
+
+def fit_domain(
+    *,
+    training: tuple[FloatArray, FloatArray],
+    held_out: tuple[FloatArray, FloatArray],
+    keep: float = 0.98,
+) -> Domain:
+    """Fit both views on training fields and set their limits so that `keep` of the held-out fields is inside.
+
+    Args:
+        training, held_out: pooled features (n, c) and appearances (n, 24) of each part's fields.
+        keep: share of held-out fields kept, 0..1. Both limits sit at the same percentile of their own view, the
+            lowest one at which the two together keep that share.
+    """
+    views = [
+        View.fit(vectors, dimensions=dimensions)
+        for vectors, dimensions in zip(training, (FEATURE_DIMENSIONS, training[1].shape[1]), strict=True)
+    ]
+    distances = [view.distance(vectors) for view, vectors in zip(views, held_out, strict=True)]
+    ranks = [np.argsort(np.argsort(d)) / max(1, len(d) - 1) for d in distances]
+    quantile = float(np.quantile(np.maximum(*ranks), keep, method="higher"))
+    limits = [float(np.quantile(d, quantile, method="higher")) for d in distances]
+    features, seen = (View(v.mean, v.axes, v.bank, limit) for v, limit in zip(views, limits, strict=True))
+    domain = Domain(features, seen, np.empty(0, np.float32))
+    return Domain(features, seen, np.sort(domain.score(*held_out)))

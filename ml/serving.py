@@ -1,0 +1,166 @@
+"""Predictor: a bundle and an image in, a prediction out. The worker and every command judge images through it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml.bundle import Bundle, BundleCorrupt, read_bundle
+from ml.calibration import apply_temperature
+from ml.domain import appearance, pooled_features
+from ml.imaging.preprocessing import is_field_shaped, normalise, squash
+from ml.imaging.quality import QualityReport, assess_quality
+from ml.runtimes import Runtime, describe_runtimes, open_runtime
+from ml.saliency import METHODS, saliency_map
+
+__all__ = ["Prediction", "Predictor", "describe_runtimes", "load_predictor"]
+
+NOT_FIELD_SHAPED = "the picture is not a 4:3 field, and the model was validated on 4:3 fields alone"
+OUT_OF_DOMAIN = "the field is unlike those the model was validated on"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model version says of one image.
+
+    Attributes:
+        outcome: "class", or "indeterminate" with `reasons` in words.
+        label: the class; None when indeterminate. top_label: the network's first choice in any case.
+        probabilities: calibrated, by class, summing to 1. confidence: the largest of them; None when indeterminate.
+        confidence_interval: Wilson's 95 % interval of the share right among held-out images scored like this one;
+            None outside the domain or where too few were held out.
+        domain_score: at most `domain_threshold` is inside. domain_percentile: share of held-out fields nearer, 0..100.
+        maps: saliency method -> (h, w) float32 in 0..1, for `top_label`.
+        timings_ms: by step, in milliseconds.
+    """
+
+    outcome: Literal["class", "indeterminate"]
+    label: str | None
+    top_label: str
+    probabilities: dict[str, float]
+    confidence: float | None
+    confidence_interval: tuple[float, float] | None
+    domain_score: float
+    domain_threshold: float
+    domain_percentile: float
+    inside_domain: bool
+    reasons: tuple[str, ...]
+    quality: QualityReport
+    maps: dict[str, NDArray[np.float32]]
+    timings_ms: dict[str, float]
+    model_version: str
+    preprocessing_version: int
+    runtime: str
+    device: str
+
+
+class Predictor:
+    """A loaded bundle. Not for two threads at once: give each worker its own."""
+
+    def __init__(self, bundle: Bundle, runtime: Runtime) -> None:
+        self.bundle = bundle
+        self._runtime = runtime
+        self._head = np.asarray(bundle.arrays["head_kernel"], np.float32)
+        if self._head.shape[1] != len(bundle.classes):
+            raise BundleCorrupt(f"The model {bundle.name} is damaged: its head does not fit its classes.")
+        bundle.domain  # noqa: B018 - read now, so that a damaged bundle is refused at loading
+
+    @property
+    def runtime(self) -> str:
+        return self._runtime.name
+
+    @property
+    def device(self) -> str:
+        return self._runtime.device
+
+    def logits(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(H, W, 3) RGB uint8 -> feature map (h, w, c) and logits (k,), without gate or calibration."""
+        prepared = self.bundle.preprocessing.prepare(pixels)
+        feature_map, logits = self._runtime.run(normalise(prepared)[None])
+        return feature_map[0], logits[0]
+
+    def predict(self, pixels: NDArray[np.uint8]) -> Prediction:
+        """Judge one picture: (H, W, 3) RGB uint8, as `read_image` gives it."""
+        bundle = self.bundle
+        timings: dict[str, float] = {}
+        began = perf_counter()
+        with _timed(timings, "quality"):
+            quality = assess_quality(pixels)
+        with _timed(timings, "preprocess"):
+            squashed = squash(pixels, bundle.preprocessing.size)
+            corrected = bundle.preprocessing.correct_squashed(squashed)
+            image = normalise(bundle.preprocessing.contrast(corrected))
+        with _timed(timings, "predict"):
+            feature_maps, logits = self._runtime.run(image[None])
+        with _timed(timings, "domain"):
+            score = float(
+                bundle.domain.score(pooled_features(feature_maps[0])[None], appearance(squashed)[None])[0]
+            )
+            probabilities = apply_temperature(logits[0], bundle.temperature)
+        top = int(probabilities.argmax())
+        with _timed(timings, "saliency"):
+            maps = {method: saliency_map(feature_maps[0], self._head[:, top], method) for method in METHODS}
+        timings["total"] = (perf_counter() - began) * 1000
+
+        inside = score <= bundle.domain.threshold
+        reasons = list(quality.reasons)
+        if not is_field_shaped(pixels, bundle.preprocessing.size):
+            reasons.append(NOT_FIELD_SHAPED)
+        if not inside:
+            reasons.append(OUT_OF_DOMAIN)
+        judged = not reasons
+        confidence = float(probabilities[top])
+        return Prediction(
+            outcome="class" if judged else "indeterminate",
+            label=bundle.classes[top] if judged else None,
+            top_label=bundle.classes[top],
+            probabilities={name: float(p) for name, p in zip(bundle.classes, probabilities, strict=True)},
+            confidence=confidence if judged else None,
+            confidence_interval=self._interval(confidence) if judged else None,
+            domain_score=score,
+            domain_threshold=bundle.domain.threshold,
+            domain_percentile=bundle.domain.percentile(score),
+            inside_domain=inside,
+            reasons=tuple(reasons),
+            quality=quality,
+            maps=maps,
+            timings_ms={key: round(value, 3) for key, value in timings.items()},
+            model_version=bundle.name,
+            preprocessing_version=bundle.preprocessing.version,
+            runtime=self.runtime,
+            device=self.device,
+        )
+
+    def _interval(self, confidence: float) -> tuple[float, float] | None:
+        if self.bundle.confidence_bins is None:
+            return None
+        low, high, _ = self.bundle.confidence_bins.interval(confidence)
+        return low, high
+
+
+def load_predictor(path: Path | str, *, runtime: str = "auto", threads: int | None = None) -> Predictor:
+    """Verify a bundle and load its network.
+
+    Args:
+        runtime: "openvino", "tensorflow", or "auto" (TensorFlow where a GPU is visible, else OpenVINO).
+        threads: CPU threads of the runtime; None leaves it to the runtime.
+
+    Raises:
+        BundleError: the bundle cannot serve. RuntimeUnavailable: the runtime is not there.
+    """
+    bundle = read_bundle(path)
+    return Predictor(bundle, open_runtime(bundle, runtime, threads=threads))
+
+
+@contextmanager
+def _timed(timings: dict[str, float], step: str) -> Iterator[None]:
+    began = perf_counter()
+    yield
+    timings[step] = (perf_counter() - began) * 1000
