@@ -53,7 +53,7 @@ def record_review(
     permissions.require(user, permissions.REVIEW, image)
     if analysis is not None and analysis.image_id != image.pk:
         raise ReviewRefused("This outcome belongs to another image; reload the page.")
-    comment = comment.strip()
+    comment = comment.replace("\x00", "").strip()
     if len(comment) > 4000:
         raise ReviewRefused("Keep the comment under 4000 characters.")
     # Locking the image first makes the order of two readers' reviews the order of their times.

@@ -1,0 +1,255 @@
+"""Reads for pages: the worklist, the history, a case, and what is still running. Nothing here writes.
+
+Every queryset comes with what its page shows: a page asks the same number of queries whatever it lists.
+"""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Case as SqlCase
+from django.db.models import Count, Exists, IntegerField, Max, OuterRef, Prefetch, Q, QuerySet, Value, When
+from django.db.models.functions import Coalesce
+
+from diagnosis import permissions, wording
+from diagnosis.models import Analysis, Case, ModelVersion, Review, SmearImage, User
+
+_DONE = Q(newest_analysis__state=Analysis.State.DONE)
+_OVERRULED = Q(newest_review__verdict=Review.Verdict.OVERRULE)
+
+SUSPECTED = Q(_OVERRULED & Q(newest_review__label__in=wording.MALIGNANT)) | Q(
+    ~Q(newest_review__verdict=Review.Verdict.OVERRULE) | Q(newest_review__isnull=True),
+    newest_analysis__suspected=True,
+)
+"""An image that is suspected: by its newest analysis, or by the newest review where that overrules."""
+UNFINISHED = Q(newest_analysis__state__in=Analysis.UNFINISHED)
+FAILED = Q(newest_analysis__state=Analysis.State.FAILED)
+INDETERMINATE = _DONE & Q(newest_analysis__outcome=Analysis.Outcome.INDETERMINATE)
+UNJUDGED = Q(newest_review__isnull=True) & (
+    Q(newest_analysis__isnull=True) | UNFINISHED | FAILED | INDETERMINATE
+)
+"""An image nobody has judged: no reader, and no model either."""
+
+RANK_SUSPECTED, RANK_UNJUDGED, RANK_OTHER = 0, 1, 2
+
+SORTS: dict[str, tuple[str, ...]] = {
+    "-received": ("-received_on", "-created_at", "-pk"),
+    "received": ("received_on", "created_at", "pk"),
+    "accession": ("accession_number", "pk"),
+    "-accession": ("-accession_number", "-pk"),
+    "patient": ("patient_code", "-received_on", "-pk"),
+    "-patient": ("-patient_code", "-received_on", "-pk"),
+    "urgency": ("rank", "received_on", "created_at", "pk"),
+    "-activity": ("-active_at", "-pk"),
+    "activity": ("active_at", "pk"),
+}
+DEFAULT_SORT = "-received"
+
+
+@dataclass(frozen=True)
+class HistoryFilters:
+    """What the history is narrowed to; an empty value narrows nothing.
+
+    `outcome` is "class", "indeterminate", "failed", "unfinished" or "suspected". `label` is the class that
+    counts: the newest review's where it overrules, else the model's. All conditions on images hold for one
+    and the same image.
+    """
+
+    q: str = ""
+    outcome: str = ""
+    label: str = ""
+    reviewer: int | None = None
+    disagreement: bool = False
+    unread: bool = False
+    model_version: int | None = None
+    date_from: datetime.date | None = None
+    date_to: datetime.date | None = None
+    drawn: bool | None = None
+    sort: str = DEFAULT_SORT
+
+
+def worklist(*, user: User, unread_only: bool = False) -> QuerySet[Case]:
+    """Cases of the user's laboratory by urgency: suspected, then unjudged, then the rest; the unread and the
+    older first within each.
+
+    Each case carries `image_count`, `suspected_count`, `unjudged_count`, `indeterminate_count`,
+    `failed_count`, `unfinished_count`, `reviewed_count`, `unread_count`, `overruled_count`, `rank` and
+    `active_at`. With `unread_only`, cases whose every image has been reviewed are left out.
+    """
+    cases = _with_counts(_cases_of(user))
+    if unread_only:
+        unread = SmearImage.objects.filter(case=OuterRef("pk"), newest_review__isnull=True)
+        images = SmearImage.objects.filter(case=OuterRef("pk"))
+        cases = cases.filter(Exists(unread) | ~Exists(images))
+    is_read = SqlCase(When(unread_count=0, image_count__gt=0, then=Value(1)), default=Value(0))
+    return cases.order_by("rank", is_read, "received_on", "created_at", "pk")
+
+
+def history(*, user: User, filters: HistoryFilters = HistoryFilters()) -> QuerySet[Case]:
+    """Cases of the user's laboratory that match, sorted, with the counts of `worklist`."""
+    cases = _cases_of(user)
+    for word in filters.q.split():
+        cases = cases.filter(
+            Q(accession_number__icontains=word) | Q(patient_code__icontains=word) | Q(note__icontains=word)
+        )
+    if filters.date_from:
+        cases = cases.filter(received_on__gte=filters.date_from)
+    if filters.date_to:
+        cases = cases.filter(received_on__lte=filters.date_to)
+    on_image = _image_conditions(filters)
+    if on_image:
+        cases = cases.filter(Exists(SmearImage.objects.filter(on_image, case=OuterRef("pk"))))
+    return _with_counts(cases).order_by(*SORTS.get(filters.sort, SORTS[DEFAULT_SORT]))
+
+
+def case_detail(*, user: User, case_id: int) -> Case:
+    """A case for its page, or Http404.
+
+    `case.images.all()` comes in order, each with `newest_analysis` (and its `model_version`),
+    `newest_review` (and its `reviewer`) and `reviews_newest_first`, a list with reviewers; four queries in
+    all, however many images there are.
+    """
+    permissions.get_case_for(user, case_id)
+    reviews = Prefetch(
+        "reviews",
+        Review.objects.select_related("reviewer").order_by("-created_at", "-pk"),
+        to_attr="reviews_newest_first",
+    )
+    return (
+        Case.objects.select_related("laboratory", "created_by")
+        .prefetch_related(Prefetch("images", images_with_newest().prefetch_related(reviews)))
+        .get(pk=case_id)
+    )
+
+
+def images_with_newest() -> QuerySet[SmearImage]:
+    """Smear images in order, with newest analysis and newest review fetched along."""
+    return SmearImage.objects.select_related(
+        "newest_analysis__model_version", "newest_review__reviewer", "uploaded_by"
+    ).order_by("position")
+
+
+def live_status(*, case: Case) -> list[SmearImage]:
+    """The images of a case as `images_with_newest` gives them, read anew, in one query."""
+    return list(images_with_newest().filter(case=case))
+
+
+def is_unfinished(*, case: Case) -> bool:
+    """Whether any image of a case is still being analysed."""
+    return Analysis.objects.filter(image__case=case, state__in=Analysis.UNFINISHED).exists()
+
+
+def queue_counts(*, user: User) -> dict[str, int]:
+    """How many analyses of the user's laboratory are `queued` and `running`, in one query."""
+    return Analysis.objects.filter(
+        state__in=Analysis.UNFINISHED, image__case__laboratory_id=user.laboratory_id
+    ).aggregate(
+        queued=Count("pk", filter=Q(state=Analysis.State.QUEUED)),
+        running=Count("pk", filter=Q(state=Analysis.State.RUNNING)),
+    )
+
+
+def analyses_of(*, image: SmearImage) -> QuerySet[Analysis]:
+    """All analyses of an image, newest first, with their model versions."""
+    return image.analyses.select_related("model_version", "created_by").order_by("-queued_at", "-pk")
+
+
+def earlier_cases(*, case: Case) -> QuerySet[Case]:
+    """Other cases of the same patient code, newest first."""
+    return (
+        Case.objects.filter(laboratory_id=case.laboratory_id, patient_code=case.patient_code)
+        .exclude(pk=case.pk)
+        .order_by("-received_on", "-pk")
+    )
+
+
+def reviewers(*, user: User) -> QuerySet[User]:
+    """Accounts of the user's laboratory that have reviewed anything, for the history's filter."""
+    return User.objects.filter(
+        Exists(Review.objects.filter(reviewer=OuterRef("pk"))), laboratory_id=user.laboratory_id
+    ).order_by("last_name", "username")
+
+
+def model_versions(*, user: User) -> QuerySet[ModelVersion]:
+    """Versions that judge images of the user's laboratory: its own and the shared ones, with their use."""
+    return (
+        ModelVersion.objects.filter(Q(laboratory__isnull=True) | Q(laboratory_id=user.laboratory_id))
+        .annotate(
+            analysis_count=Count(
+                "analyses", filter=Q(analyses__image__case__laboratory_id=user.laboratory_id)
+            )
+        )
+        .order_by("task", "-registered_at", "-pk")
+    )
+
+
+def _cases_of(user: User) -> QuerySet[Case]:
+    return Case.objects.filter(laboratory_id=user.laboratory_id).prefetch_related("created_by")
+
+
+def _image_conditions(filters: HistoryFilters) -> Q:
+    """What an image must be for its case to be listed; empty when nothing is asked of images."""
+    wanted = Q()
+    outcomes = {
+        "class": _DONE & Q(newest_analysis__outcome=Analysis.Outcome.CLASS),
+        "indeterminate": INDETERMINATE,
+        "failed": FAILED,
+        "unfinished": UNFINISHED,
+        "suspected": SUSPECTED,
+    }
+    if filters.outcome:
+        wanted &= outcomes.get(filters.outcome, Q(pk__isnull=True))
+    if filters.label:
+        wanted &= (_OVERRULED & Q(newest_review__label=filters.label)) | (
+            _DONE
+            & Q(newest_analysis__label=filters.label)
+            & (Q(newest_review__isnull=True) | Q(newest_review__verdict=Review.Verdict.AGREE))
+        )
+    if filters.reviewer is not None:
+        wanted &= Q(newest_review__reviewer_id=filters.reviewer)
+    if filters.disagreement:
+        wanted &= _OVERRULED
+    if filters.unread:
+        wanted &= Q(newest_review__isnull=True)
+    if filters.model_version is not None:
+        wanted &= Q(newest_analysis__model_version_id=filters.model_version)
+    if filters.drawn is not None:
+        wanted &= Q(is_drawn=filters.drawn)
+    return wanted
+
+
+def _on_images(condition: Q) -> Q:
+    """A condition on smear images as one on the images of a case."""
+    children: list[Any] = [
+        _on_images(child) if isinstance(child, Q) else (f"images__{child[0]}", child[1])
+        for child in condition.children
+    ]
+    return Q(*children, _connector=condition.connector, _negated=condition.negated)
+
+
+def _with_counts(cases: QuerySet[Case]) -> QuerySet[Case]:
+    """Add the counts of images by what they are, one join for all, and the rank that follows from them."""
+
+    def counted(condition: Q) -> Count:
+        return Count("images", filter=_on_images(condition))
+
+    return cases.annotate(
+        image_count=Count("images"),
+        suspected_count=counted(SUSPECTED),
+        unjudged_count=counted(UNJUDGED),
+        indeterminate_count=counted(INDETERMINATE),
+        failed_count=counted(FAILED),
+        unfinished_count=counted(UNFINISHED),
+        reviewed_count=counted(Q(newest_review__isnull=False)),
+        unread_count=counted(Q(pk__isnull=False, newest_review__isnull=True)),
+        overruled_count=counted(_OVERRULED),
+        active_at=Coalesce(Max("images__uploaded_at"), "created_at"),
+        rank=SqlCase(
+            When(suspected_count__gt=0, then=Value(RANK_SUSPECTED)),
+            When(unjudged_count__gt=0, then=Value(RANK_UNJUDGED)),
+            default=Value(RANK_OTHER),
+            output_field=IntegerField(),
+        ),
+    )

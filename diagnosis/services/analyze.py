@@ -1,0 +1,289 @@
+"""Analyses: queueing one, and running it so that it ends exactly once whatever dies on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from time import perf_counter
+from typing import Any
+
+from django.conf import settings
+from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.db.models import F, Q
+from django.utils import timezone
+
+from diagnosis import permissions, wording
+from diagnosis.models import Analysis, ModelVersion, SmearImage, User
+from diagnosis.services import audit, pipeline, previews, queue, registry
+from diagnosis.services.predictors import CACHE, ModelUnavailable, Predictors
+from ml.imaging.reading import UnreadableImage
+
+logger = logging.getLogger(__name__)
+
+MAX_ATTEMPTS = 3
+
+GAVE_UP = "The worker stopped while analysing this image, three times: try again, or tell an administrator."
+UNEXPECTED = "The analysis stopped with an error that was not foreseen: try again, or tell an administrator."
+FILE_GONE = "The stored file of this image can't be read: upload the image again."
+FILE_CHANGED = "The stored file of this image is no longer the one uploaded: upload the image again."
+
+# What `run` did, for the log and the tests.
+DONE, FAILED, NOT_CLAIMED, LOST, WAITING = "done", "failed", "not claimed", "lost", "waiting for a model"
+
+
+class RetryRefused(Exception):
+    """There is nothing to try again; the text is one sentence for the user."""
+
+
+def enqueue(*, image: SmearImage, user: User | None = None) -> Analysis:
+    """Add a queued analysis, and send its task once the surrounding transaction is safe."""
+    with transaction.atomic():
+        analysis = Analysis.objects.create(image=image, created_by=user)
+        SmearImage.objects.filter(pk=image.pk).update(newest_analysis=analysis)
+        image.newest_analysis = analysis
+        transaction.on_commit(partial(queue.send_analysis, analysis.pk))
+    return analysis
+
+
+def retry(*, user: User, image: SmearImage) -> Analysis:
+    """Analyse an image anew, as a new analysis; two clicks at once give one.
+
+    Raises RetryRefused while one is unfinished, and what `permissions.require` raises.
+    """
+    permissions.require(user, permissions.RETRY, image)
+    try:
+        with transaction.atomic():
+            analysis = enqueue(image=image, user=user)
+            audit.record(action="retry", actor=user, laboratory=image.case.laboratory, obj=image)
+    except IntegrityError as error:
+        raise RetryRefused("This image is being analysed already.") from error
+    return analysis
+
+
+def run(*, analysis_id: uuid.UUID, predictors: Predictors = CACHE) -> str:
+    """Run an analysis, if no one else does; returns one of DONE, FAILED, NOT_CLAIMED, LOST and WAITING.
+
+    The model comes first: without one the analysis is not claimed, stays queued and loses no attempt. The
+    result is stored only while the claim is ours, so that a task that arrives twice, or a worker that was
+    thought dead, never stores a second one.
+    """
+    analysis = (
+        Analysis.objects.select_related("image__case__laboratory")
+        .filter(pk=analysis_id, state__in=Analysis.UNFINISHED)
+        .first()
+    )
+    if analysis is None:
+        return NOT_CLAIMED
+    version = _model_for(analysis)
+    if version is None:
+        return _put_aside(analysis)
+    try:
+        predictor = predictors.get(version)
+    except ModelUnavailable as problem:
+        registry.record_problem(version=version, problem=_own_problem(version, str(problem)))
+        logger.error("Analysis %s waits: %s", analysis.pk, problem)
+        return _put_aside(analysis)
+    registry.record_problem(version=version, problem="")
+
+    claim = _claim(analysis.pk)
+    if claim is None:
+        return NOT_CLAIMED
+    with _lease_kept(analysis.pk, claim):
+        try:
+            values = _analyse(analysis, version, predictor)
+        except AnalysisFailed as failure:
+            return fail(analysis=analysis, claim=claim, failure=str(failure))
+        except DatabaseError:
+            raise  # nothing can be stored now; the lease runs out, and another attempt follows
+        except Exception:
+            logger.exception("Analysis %s failed", analysis.pk)
+            return fail(analysis=analysis, claim=claim, failure=UNEXPECTED)
+        return _store(analysis, claim, values)
+
+
+class AnalysisFailed(Exception):
+    """An analysis that can't succeed; the text is the sentence the page shows."""
+
+
+def _model_for(analysis: Analysis) -> ModelVersion | None:
+    laboratory = analysis.image.case.laboratory
+    version = registry.active_version(laboratory=laboratory)
+    if version is None:
+        registry.register_shipped_bundles()
+        version = registry.active_version(laboratory=laboratory)
+    return version
+
+
+def _own_problem(version: ModelVersion, problem: str) -> str:
+    """What is kept with the version: only what looking at its files does not show by itself."""
+    return "" if registry.file_problem(version) else problem
+
+
+def _put_aside(analysis: Analysis) -> str:
+    """Leave an analysis queued and its message consumed; the sweep sends it when the model is back."""
+    Analysis.objects.filter(pk=analysis.pk, state=Analysis.State.QUEUED).update(sent_at=None)
+    return WAITING
+
+
+def lease() -> timedelta:
+    return timedelta(seconds=settings.LEUKOSCOPE_LEASE_SECONDS)
+
+
+def _claim(analysis_id: uuid.UUID) -> str | None:
+    """Take an analysis by one conditional UPDATE; None when someone holds it, or it has ended."""
+    now = timezone.now()
+    claim = f"{socket.gethostname()[:60]}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+    free = Q(state=Analysis.State.QUEUED) | Q(state=Analysis.State.RUNNING, lease_expires_at__lt=now)
+    taken = Analysis.objects.filter(free, pk=analysis_id, attempts__lt=MAX_ATTEMPTS).update(
+        state=Analysis.State.RUNNING,
+        claimed_by=claim,
+        attempts=F("attempts") + 1,
+        started_at=now,
+        lease_expires_at=now + lease(),
+    )
+    return claim if taken else None
+
+
+@contextmanager
+def _lease_kept(analysis_id: uuid.UUID, claim: str) -> Iterator[None]:
+    """Renew the lease from a thread of its own while the block runs."""
+    finished = threading.Event()
+
+    def renew() -> None:
+        try:
+            while not finished.wait(lease().total_seconds() / 3):
+                try:
+                    held = Analysis.objects.filter(
+                        pk=analysis_id, claimed_by=claim, state=Analysis.State.RUNNING
+                    ).update(lease_expires_at=timezone.now() + lease())
+                except DatabaseError:
+                    logger.warning(
+                        "The lease of analysis %s could not be renewed", analysis_id, exc_info=True
+                    )
+                    continue
+                if not held:
+                    return
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=renew, name=f"lease {analysis_id}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        finished.set()
+        thread.join()
+
+
+def _analyse(analysis: Analysis, version: ModelVersion, predictor: Any) -> dict[str, Any]:
+    """The values of a finished analysis. Raises AnalysisFailed."""
+    image = analysis.image
+    began = perf_counter()
+    try:
+        with image.file.open("rb") as file:
+            data = file.read()
+    except OSError as error:
+        logger.exception("The file of image %s can't be read", image.pk)
+        raise AnalysisFailed(FILE_GONE) from error
+    if hashlib.sha256(data).hexdigest() != image.stored_sha256:
+        logger.error("The file of image %s does not have the hash it was stored with", image.pk)
+        raise AnalysisFailed(FILE_CHANGED)
+    try:
+        judged = pipeline.judge(source=data, predictor=predictor)
+    except UnreadableImage as error:
+        raise AnalysisFailed(str(error)) from error
+    previews_began = perf_counter()
+    thumbnail, processed = previews.make(
+        pixels=judged.image.pixels, image=image, preprocessing=predictor.bundle.preprocessing
+    )
+    now = perf_counter()
+    prediction = judged.prediction
+    interval = prediction.confidence_interval or (None, None)
+    malignant = version.manifest.get("malignant", wording.MALIGNANT)
+    return {
+        "thumbnail": thumbnail,
+        "processed": processed,
+        "model_version": version,
+        "outcome": prediction.outcome,
+        "label": prediction.label or "",
+        "top_label": prediction.top_label,
+        "suspected": prediction.outcome == Analysis.Outcome.CLASS and prediction.label in malignant,
+        "probabilities": prediction.probabilities,
+        "confidence": prediction.confidence,
+        "confidence_low": interval[0],
+        "confidence_high": interval[1],
+        "domain_score": prediction.domain_score,
+        "domain_threshold": prediction.domain_threshold,
+        "domain_percentile": prediction.domain_percentile,
+        "inside_domain": prediction.inside_domain,
+        "reasons": list(prediction.reasons),
+        "quality": prediction.quality.to_dict(),
+        "maps": {method: rounded(values) for method, values in prediction.maps.items()},
+        "timings_ms": {
+            **judged.timings_ms,
+            "previews": round((now - previews_began) * 1000, 1),
+            "total": round((now - began) * 1000, 1),
+        },
+        "runtime": prediction.runtime,
+        "device": prediction.device,
+        "preprocessing_version": prediction.preprocessing_version,
+        "input_sha256": image.stored_sha256,
+    }
+
+
+def rounded(values: Any) -> list[list[float]]:
+    """A saliency map as lists for JSON; four digits are finer than the 256 steps it is drawn in."""
+    return [[round(float(value), 4) for value in row] for row in values]
+
+
+def _store(analysis: Analysis, claim: str, values: dict[str, Any]) -> str:
+    """Store a result if the claim is still ours."""
+    thumbnail = values.pop("thumbnail")
+    with transaction.atomic():
+        if not _end(analysis, claim, state=Analysis.State.DONE, **values):
+            logger.warning("Analysis %s was taken over; its result is dropped", analysis.pk)
+            return LOST
+        SmearImage.objects.filter(pk=analysis.image_id).exclude(thumbnail=thumbnail).update(
+            thumbnail=thumbnail
+        )
+        audit.record(
+            action="analysis_done",
+            actor=None,
+            laboratory=analysis.image.case.laboratory,
+            obj=analysis,
+            detail={
+                "image": str(analysis.image_id),
+                "model_version": values["model_version"].name,
+                "outcome": values["outcome"],
+                "label": values["label"],
+            },
+        )
+    return DONE
+
+
+def fail(*, analysis: Analysis, claim: str, failure: str) -> str:
+    """End an analysis as failed, with a sentence for the page, if the claim still stands."""
+    with transaction.atomic():
+        if not _end(analysis, claim, state=Analysis.State.FAILED, failure=failure):
+            return LOST
+        audit.record(
+            action="analysis_failed",
+            actor=None,
+            laboratory=analysis.image.case.laboratory,
+            obj=analysis,
+            detail={"image": str(analysis.image_id), "failure": failure},
+        )
+    return FAILED
+
+
+def _end(analysis: Analysis, claim: str, **values: Any) -> bool:
+    held = Analysis.objects.filter(pk=analysis.pk, state=Analysis.State.RUNNING, claimed_by=claim)
+    return bool(held.update(finished_at=timezone.now(), lease_expires_at=None, **values))

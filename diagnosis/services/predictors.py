@@ -1,0 +1,71 @@
+"""The predictors a worker has loaded. Only workers and commands load any; the web process never does."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, Protocol
+
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+from diagnosis.models import ModelVersion
+from diagnosis.services import registry
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_LOADER = "ml.serving.load_predictor"
+
+
+class Predictors(Protocol):
+    """Where `analyze.run` gets the predictor of a model version from."""
+
+    def get(self, version: ModelVersion) -> Any: ...
+
+
+class ModelUnavailable(Exception):
+    """A model version that can't serve now; the text is one sentence for an administrator."""
+
+
+def load(folder: Path, *, runtime: str | None = None) -> Any:
+    """Load the bundle in `folder` with the loader of the settings.
+
+    `LEUKOSCOPE_PREDICTOR_LOADER` names another one, with the signature of `ml.serving.load_predictor`.
+    Raises ModelUnavailable.
+    """
+    loader = import_string(getattr(settings, "LEUKOSCOPE_PREDICTOR_LOADER", DEFAULT_LOADER))
+    from ml.bundle import BundleError
+    from ml.runtimes import RuntimeUnavailable
+
+    try:
+        return loader(folder, runtime=runtime or settings.LEUKOSCOPE_RUNTIME)
+    except (BundleError, RuntimeUnavailable) as error:
+        raise ModelUnavailable(str(error)) from error
+
+
+class PredictorCache:
+    """Keeps the predictor of each bundle in use, by the bundle's hash, for the life of a worker process."""
+
+    def __init__(self, size: int = 2) -> None:
+        self._size = size
+        self._loaded: dict[str, Any] = {}
+
+    def get(self, version: ModelVersion) -> Any:
+        """The predictor of `version`. Raises ModelUnavailable, also when its files have gone since it was
+        loaded: what a page says about the model and what the worker does must be the same.
+        """
+        problem = registry.file_problem(version)
+        if problem is not None:
+            self._loaded.pop(version.bundle_sha256, None)
+            raise ModelUnavailable(problem)
+        predictor = self._loaded.get(version.bundle_sha256)
+        if predictor is None:
+            predictor = load(registry.bundle_folder(version))
+            while len(self._loaded) >= self._size:
+                self._loaded.pop(next(iter(self._loaded)))
+            self._loaded[version.bundle_sha256] = predictor
+            logger.info("Loaded %s on %s (%s)", version.name, predictor.runtime, predictor.device)
+        return predictor
+
+
+CACHE = PredictorCache()

@@ -1,0 +1,66 @@
+"""Handing work to the broker, which may be away, and asking how much of it waits there.
+
+The database is the truth about what is to be done; a message is only a nudge. So nothing here raises: what
+could not be sent is sent by the sweep.
+"""
+
+from __future__ import annotations
+
+import logging
+from uuid import UUID
+
+from celery import current_app
+from django.utils import timezone
+from kombu.exceptions import KombuError
+
+from diagnosis.models import Analysis
+
+logger = logging.getLogger(__name__)
+
+ANALYSIS_QUEUE = "analysis"
+
+# kombu's own OperationalError is a KombuError; sockets and the Redis client raise OSError and its own kinds,
+# which `Celery.connection` lists with the transport's.
+_LOOKING_SECONDS = 3
+
+
+def _broker_errors() -> tuple[type[BaseException], ...]:
+    connection = current_app.connection_for_write()
+    return (
+        KombuError,
+        OSError,
+        *connection.connection_errors,
+        *connection.channel_errors,
+    )
+
+
+def send_analysis(analysis_id: UUID) -> bool:
+    """Send the task of a queued analysis; False, and a line in the log, when the broker is away."""
+    from diagnosis.tasks import analyze_image
+
+    # Marked first: a worker may take the task, and put it aside, before this function goes on.
+    Analysis.objects.filter(pk=analysis_id).update(sent_at=timezone.now())
+    try:
+        analyze_image.apply_async(args=[str(analysis_id)], queue=ANALYSIS_QUEUE)
+    except _broker_errors() as error:
+        logger.warning(
+            "The broker did not take analysis %s; the sweep sends it again. %s", analysis_id, error
+        )
+        Analysis.objects.filter(pk=analysis_id).update(sent_at=None)
+        return False
+    return True
+
+
+def waiting_messages(queue: str = ANALYSIS_QUEUE) -> int | None:
+    """How many messages of a queue no worker has taken; None when the broker does not answer."""
+    try:
+        with current_app.connection_for_read(connect_timeout=_LOOKING_SECONDS) as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0.2)
+            channel = connection.default_channel
+            return int(channel.queue_declare(queue=queue, passive=True).message_count)
+    except _broker_errors() as error:
+        # Some transports answer so for a queue that was never declared, as in an empty broker.
+        if getattr(error, "reply_code", None) == 404:
+            return 0
+        logger.warning("The broker does not answer: %s", error)
+        return None

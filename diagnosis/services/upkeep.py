@@ -1,0 +1,133 @@
+"""Upkeep: bringing back what a broker or a worker lost, and removing files no row points to."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+
+from diagnosis.models import Analysis, SmearImage
+from diagnosis.services import analyze, queue, registry
+from diagnosis.storage import INCOMING, smear_storage
+
+logger = logging.getLogger(__name__)
+
+SENDING_GRACE = timedelta(seconds=3)
+"""How long a commit may take to send its own task before the sweep does."""
+EMPTY_GRACE = timedelta(seconds=5)
+"""After this long a task is lost if the queue holds none: a worker claims what it takes at once."""
+RESEND_AFTER = timedelta(minutes=5)
+"""After this long a task is sent again although others wait: a few of many may have been lost."""
+LARGEST_SWEEP = 1000
+ORPHAN_AGE = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Swept:
+    """How many analyses a sweep ended as failed, took back from dead workers, and sent again."""
+
+    failed: int = 0
+    requeued: int = 0
+    sent: int = 0
+
+
+def sweep() -> Swept:
+    """Take back expired leases, give up on what stopped three workers, and send what no message stands for.
+
+    While a model is missing its analyses are left alone; one that the runtime could not load is tried with a
+    single analysis at a time.
+    """
+    failed, requeued = _take_back()
+    sent = sum(queue.send_analysis(pk) for pk in _to_send())
+    if failed or requeued or sent:
+        logger.info("Sweep: %d failed, %d taken back, %d sent", failed, requeued, sent)
+    return Swept(failed, requeued, sent)
+
+
+def _take_back() -> tuple[int, int]:
+    """Analyses whose worker no longer renews its lease: failed at the last attempt, else queued again."""
+    now = timezone.now()
+    expired = Analysis.objects.filter(state=Analysis.State.RUNNING, lease_expires_at__lt=now)
+    failed = 0
+    hopeless = expired.filter(attempts__gte=analyze.MAX_ATTEMPTS).select_related("image__case__laboratory")
+    for analysis in hopeless[:LARGEST_SWEEP]:
+        outcome = analyze.fail(analysis=analysis, claim=analysis.claimed_by, failure=analyze.GAVE_UP)
+        failed += outcome == analyze.FAILED
+    requeued = expired.filter(attempts__lt=analyze.MAX_ATTEMPTS).update(
+        state=Analysis.State.QUEUED, claimed_by="", lease_expires_at=None, sent_at=None
+    )
+    return failed, requeued
+
+
+def _to_send() -> list[object]:
+    """Primary keys of the queued analyses that no message stands for, oldest first."""
+    now = timezone.now()
+    queued = Analysis.objects.filter(state=Analysis.State.QUEUED)
+    if not queued.filter(queued_at__lt=now - SENDING_GRACE).exists():
+        return []
+    waiting = queue.waiting_messages()
+    if waiting is None:
+        return []
+    grace = EMPTY_GRACE if waiting == 0 else RESEND_AFTER
+    lost = queued.filter(
+        Q(sent_at__isnull=True, queued_at__lt=now - SENDING_GRACE) | Q(sent_at__lt=now - grace)
+    )
+    keys: list[object] = []
+    for laboratory in lost.order_by().values_list("image__case__laboratory", flat=True).distinct():
+        keys += _of_laboratory(lost.filter(image__case__laboratory=laboratory), laboratory)
+    return keys
+
+
+def _of_laboratory(lost: QuerySet[Analysis], laboratory: int) -> list[object]:
+    version = registry.active_version(laboratory=laboratory)
+    if version is None:
+        registry.register_shipped_bundles()
+        version = registry.active_version(laboratory=laboratory)
+    if version is None or registry.file_problem(version) is not None:
+        return []
+    most = 1 if version.problem else LARGEST_SWEEP
+    return list(lost.order_by("queued_at").values_list("pk", flat=True)[:most])
+
+
+def remove_orphans(*, older_than: timedelta = ORPHAN_AGE) -> int:
+    """Delete stored files that no row points to and that are older than `older_than`; returns how many.
+
+    A file being taken in is young, because storing it writes it anew even where it lay already.
+    """
+    storage = smear_storage()
+    root = Path(storage.location)
+    before = time.time() - older_than.total_seconds()
+    removed = 0
+    for path in sorted(root.rglob("*")):
+        if path.is_file() and path.stat().st_mtime < before:
+            name = path.relative_to(root).as_posix()
+            if name.startswith(f"{INCOMING}/") or not _is_referenced(name):
+                removed += _remove_if_old(path, before)
+    return removed
+
+
+def _is_referenced(name: str) -> bool:
+    return (
+        SmearImage.objects.filter(Q(file=name) | Q(thumbnail=name)).exists()
+        or Analysis.objects.filter(processed=name).exists()
+    )
+
+
+def _remove_if_old(path: Path, before: float) -> bool:
+    """Move the file aside, look at its age again, and put it back if it was stored anew in between."""
+    aside = path.with_name(f"{path.name}.orphan")
+    try:
+        os.replace(path, aside)
+        if aside.stat().st_mtime >= before and not path.exists():
+            os.replace(aside, path)
+            return False
+        aside.unlink()
+    except FileNotFoundError:
+        return False
+    return True
