@@ -13,8 +13,8 @@ if "LEUKOSCOPE_TEST_VAR" not in os.environ:
     atexit.register(shutil.rmtree, os.environ["LEUKOSCOPE_TEST_VAR"], ignore_errors=True)
 os.environ["LEUKOSCOPE_VAR"] = os.environ["LEUKOSCOPE_TEST_VAR"]
 
-from webapp.settings import *  # noqa: E402, F403
-from webapp.settings import STORAGES  # noqa: E402
+from webapp.settings import *  # noqa: F403
+from webapp.settings import STORAGES
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 STORAGES = {**STORAGES, "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}

@@ -8,8 +8,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from webapp.env import EnvironmentProblem
 
-# WAL lets readers go on while the worker writes; NORMAL is the durable pairing for it. IMMEDIATE takes the write
-# lock when a transaction begins, so that two writers wait for each other instead of failing on the upgrade.
+# WAL lets readers go on while the worker writes; NORMAL is the durable pairing for it. IMMEDIATE takes the
+# write lock when a transaction begins, so that two writers wait for each other instead of failing on the
+# upgrade.
 SQLITE_OPTIONS: dict[str, Any] = {
     "timeout": 20,
     "transaction_mode": "IMMEDIATE",
@@ -32,9 +33,10 @@ def parse_database_url(url: str) -> dict[str, Any]:
     """Return Django's database entry for ``url``.
 
     ``sqlite:///relative.db``, ``sqlite:////absolute.db`` and
-    ``postgresql://user:password@host:port/name?sslmode=require`` are understood; user, password and name may be
-    percent-encoded, a host that is a percent-encoded or ``?host=`` path means a Unix socket, and every further query
-    parameter goes to libpq. Raises EnvironmentProblem for anything else, without repeating the password.
+    ``postgresql://user:password@host:port/name?sslmode=require`` are understood; user, password and name may
+    be percent-encoded, a host that is a percent-encoded or ``?host=`` path means a Unix socket, and every
+    further query parameter goes to libpq. Raises EnvironmentProblem for anything else, without repeating the
+    password.
     """
     try:
         parts = urlsplit(url)
@@ -45,7 +47,9 @@ def parse_database_url(url: str) -> dict[str, Any]:
     if parts.scheme in {"sqlite", "sqlite3"}:
         name = unquote(parts.path)[1:]
         if not name or parts.netloc:
-            raise EnvironmentProblem("DATABASE_URL for SQLite must look like sqlite:////folder/leukoscope.sqlite3.")
+            raise EnvironmentProblem(
+                "DATABASE_URL for SQLite must look like sqlite:////folder/leukoscope.sqlite3."
+            )
         return sqlite_database(Path(name).absolute())
     if parts.scheme not in {"postgres", "postgresql"}:
         raise EnvironmentProblem(

@@ -80,7 +80,9 @@ class Env:
         try:
             content = Path(file_name).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise EnvironmentProblem(f"{name}_FILE names {file_name}, which cannot be read: {error}.") from error
+            raise EnvironmentProblem(
+                f"{name}_FILE names {file_name}, which cannot be read: {error}."
+            ) from error
         if not content:
             raise EnvironmentProblem(f"{name}_FILE names {file_name}, which is empty.")
         return content

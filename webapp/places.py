@@ -24,8 +24,8 @@ def var_dir(env: Env) -> Path:
 def broker_socket(var: Path) -> Path:
     """Return the Unix socket of the embedded broker.
 
-    It lies in ``var/run``; when that path is too long for a socket, in a private folder under the system's temporary
-    one whose name is derived from ``var``, so that every process finds the same place.
+    It lies in ``var/run``; when that path is too long for a socket, in a private folder under the system's
+    temporary one whose name is derived from ``var``, so that every process finds the same place.
     """
     wanted = var / "run" / "broker.sock"
     if len(os.fsencode(wanted)) <= LONGEST_SOCKET_PATH:
@@ -47,7 +47,8 @@ def stored_secret_key(var: Path) -> str:
     except FileNotFoundError:
         pass
     var.mkdir(parents=True, exist_ok=True)
-    # Written aside and linked into place: of several processes that start at once, one wins and none reads half a key.
+    # Written aside and linked into place: of several processes that start at once, one wins and none reads
+    # half a key.
     handle, name = tempfile.mkstemp(dir=var, prefix="secret_key.")
     aside = Path(name)
     try:

@@ -8,7 +8,7 @@ from typing import Any
 
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
-from kombu import Queue
+from kombu import Exchange, Queue
 
 from webapp import places
 from webapp.database import parse_database_url, sqlite_database
@@ -41,7 +41,7 @@ try:
 except EnvironmentProblem as problem:
     raise ImproperlyConfigured(str(problem)) from problem
 
-# --- who may ask ------------------------------------------------------------------------------------------------
+# --- who may ask --------------------------------------------------------------------------------------------
 
 # Without a list, the names of this machine: a page opened at any other name (a rebound DNS name) is refused.
 ALLOWED_HOSTS = _allowed_hosts or ["localhost", "127.0.0.1", "[::1]"]
@@ -64,13 +64,16 @@ X_FRAME_OPTIONS = "DENY"
 # W021: being put on the browsers' preload list is the decision of who owns the domain.
 SILENCED_SYSTEM_CHECKS = ["security.W021"]
 
+OPENSEADRAGON_STYLE = "'sha256-9xTiqzfwFaL2SGb1rmr8gysEwVVjIvqWAgmZgqFqpEE='"
 CONTENT_SECURITY_POLICY: dict[str, Any] = {
     "DIRECTIVES": {
         "default-src": [NONE],
         "script-src": [SELF],
-        "style-src": [SELF],
+        # The hash is of the one rule that OpenSeadragon injects (no focus outline where nothing hovers).
+        "style-src": [SELF, OPENSEADRAGON_STYLE],
         "font-src": [SELF],
-        "img-src": [SELF, "blob:", "data:"],  # blob: previews of files being dropped; data: icons inside stylesheets
+        # blob: previews of files being dropped; data: icons inside stylesheets
+        "img-src": [SELF, "blob:", "data:"],
         "connect-src": [SELF],
         "manifest-src": [SELF],
         "form-action": [SELF],
@@ -80,7 +83,7 @@ CONTENT_SECURITY_POLICY: dict[str, Any] = {
     }
 }
 
-# --- the application --------------------------------------------------------------------------------------------
+# --- the application ----------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
     "diagnosis.apps.DiagnosisConfig",
@@ -146,7 +149,7 @@ LANGUAGE_CODE = LEUKOSCOPE_LANGUAGE
 USE_I18N = True
 USE_TZ = True
 
-# --- files ------------------------------------------------------------------------------------------------------
+# --- files --------------------------------------------------------------------------------------------------
 
 STATIC_URL = "/static/"
 STATIC_ROOT = VAR_DIR / "static"
@@ -163,23 +166,32 @@ STORAGES = {
 }
 WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = DEBUG
 
-# One file a request, up to the 100 MiB that intake takes; above 2.5 MB it goes to disk and not into memory. The
-# limit on the file itself is intake's, which answers with a sentence; this one bounds the fields around it.
+# One file a request; above 2.5 MB it goes to disk and not into memory. How large a file may be is intake's to
+# say, with a sentence; the first handler keeps a larger one from filling the disk before intake sees it.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 FILE_UPLOAD_MAX_MEMORY_SIZE = 2_621_440
+FILE_UPLOAD_HANDLERS = [
+    "webapp.uploads.CutOversized",
+    "django.core.files.uploadhandler.MemoryFileUploadHandler",
+    "django.core.files.uploadhandler.TemporaryFileUploadHandler",
+]
 DATA_UPLOAD_MAX_NUMBER_FILES = 10
 FILE_UPLOAD_PERMISSIONS = 0o640
 FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o750
 
-# --- work in the background -------------------------------------------------------------------------------------
+# --- work in the background ---------------------------------------------------------------------------------
 
 CELERY_BROKER_URL = BROKER_URL
-CELERY_TASK_QUEUES = [Queue("analysis"), Queue("training"), Queue("upkeep")]
+# Each queue has an exchange and key of its own: without them all three would get the default queue's tasks.
+CELERY_TASK_QUEUES = [
+    Queue(name, Exchange(name), routing_key=name) for name in ("analysis", "training", "upkeep")
+]
 CELERY_TASK_DEFAULT_QUEUE = "upkeep"
 CELERY_TASK_CREATE_MISSING_QUEUES = False
 CELERY_TASK_IGNORE_RESULT = True  # outcomes live in the database, in the transaction that made them
 CELERY_TASK_ACKS_LATE = True
-# acks_late alone loses the task of a killed child: it is acknowledged as failed. With this it is delivered again.
+# acks_late alone loses the task of a killed child: it is acknowledged as failed. With this it is delivered
+# again.
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
@@ -187,9 +199,9 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_SEND_TASK_EVENTS = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # a worker waits for its broker as long as it takes
-# A task not acknowledged for `visibility_timeout` seconds is given to another worker, and the loops that look for
-# such tasks run every 2 s: a killed worker's task is back within seconds. An analysis must end well inside it; one
-# that does not is claimed only once all the same, by its lease.
+# A task not acknowledged for `visibility_timeout` seconds is given to another worker, and the loops that look
+# for such tasks run every 2 s: a killed worker's task is back within seconds. An analysis must end well
+# inside it; one that does not is claimed only once all the same, by its lease.
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": env.integer("LEUKOSCOPE_VISIBILITY_SECONDS", LEUKOSCOPE_LEASE_SECONDS, minimum=5),
     "unacked_restore_interval": 2,
@@ -199,7 +211,12 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "health_check_interval": 10,
 }
 # A page that queues an analysis must not hang on a broker that is away: the sweep sends it later.
-CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.2}
+CELERY_TASK_PUBLISH_RETRY_POLICY = {
+    "max_retries": 1,
+    "interval_start": 0,
+    "interval_step": 0.2,
+    "interval_max": 0.2,
+}
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = {
     "sweep": {
@@ -210,7 +227,7 @@ CELERY_BEAT_SCHEDULE = {
     },
 }
 
-# --- what is said -----------------------------------------------------------------------------------------------
+# --- what is said -------------------------------------------------------------------------------------------
 
 LOGGING = {
     "version": 1,

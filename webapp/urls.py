@@ -1,4 +1,4 @@
-"""URLs of the project: the clinical application at the root, accounts, the admin site and the health check."""
+"""URLs of the project: the clinical application at the root, accounts, admin site and health check."""
 
 from __future__ import annotations
 

@@ -1,0 +1,25 @@
+"""Keeps an upload that is far too large from filling the disk."""
+
+from __future__ import annotations
+
+from django.core.files.uploadedfile import UploadedFile
+from django.core.files.uploadhandler import FileUploadHandler
+
+from ml.imaging.reading import MAX_BYTES
+
+
+class CutOversized(FileUploadHandler):
+    """Passes on one byte more than a smear image may have, and drops what follows.
+
+    The rest is still read from the connection, so that the browser gets an answer instead of a reset; intake
+    then sees a file that is too large and says so in its own words.
+    """
+
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> bytes | None:
+        """Return the part of ``raw_data`` (at offset ``start`` of the file) that is within the limit, or
+        None."""
+        return raw_data[: max(0, MAX_BYTES + 1 - start)] or None
+
+    def file_complete(self, file_size: int) -> UploadedFile | None:
+        """Leave the file to the handlers that store it."""
+        return None
