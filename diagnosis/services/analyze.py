@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import DatabaseError, IntegrityError, connection, transaction
@@ -25,6 +25,9 @@ from diagnosis.models import Analysis, ModelVersion, SmearImage, User
 from diagnosis.services import audit, pipeline, previews, queue, registry
 from diagnosis.services.predictors import CACHE, ModelUnavailable, Predictors
 from ml.imaging.reading import UnreadableImage
+
+if TYPE_CHECKING:
+    from ml.serving import Prediction
 
 logger = logging.getLogger(__name__)
 
@@ -207,7 +210,6 @@ def _analyse(analysis: Analysis, version: ModelVersion, predictor: Any) -> dict[
     now = perf_counter()
     prediction = judged.prediction
     interval = prediction.confidence_interval or (None, None)
-    malignant = version.manifest.get("malignant", wording.MALIGNANT)
     return {
         "thumbnail": thumbnail,
         "processed": processed,
@@ -215,7 +217,7 @@ def _analyse(analysis: Analysis, version: ModelVersion, predictor: Any) -> dict[
         "outcome": prediction.outcome,
         "label": prediction.label or "",
         "top_label": prediction.top_label,
-        "suspected": prediction.outcome == Analysis.Outcome.CLASS and prediction.label in malignant,
+        "suspected": is_suspected(prediction, version),
         "probabilities": prediction.probabilities,
         "confidence": prediction.confidence,
         "confidence_low": interval[0],
@@ -237,6 +239,18 @@ def _analyse(analysis: Analysis, version: ModelVersion, predictor: Any) -> dict[
         "preprocessing_version": prediction.preprocessing_version,
         "input_sha256": image.stored_sha256,
     }
+
+
+def is_suspected(prediction: Prediction, version: ModelVersion) -> bool:
+    """Whether an outcome marks its image as suspected: judged at all, and a malignant class, or malignant
+    classes that together reach the threshold the bundle chose for sensitivity.
+    """
+    if prediction.outcome != Analysis.Outcome.CLASS:
+        return False
+    malignant = version.manifest.get("malignant", wording.MALIGNANT)
+    threshold = version.manifest.get("thresholds", {}).get("suspected", 1.0)
+    together = sum(p for name, p in prediction.probabilities.items() if name in malignant)
+    return prediction.label in malignant or together >= threshold
 
 
 def rounded(values: Any) -> list[list[float]]:

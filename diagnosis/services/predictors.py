@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from django.conf import settings
+from django.db import DatabaseError
 from django.utils.module_loading import import_string
 
 from diagnosis.models import ModelVersion
@@ -27,6 +28,36 @@ class ModelUnavailable(Exception):
     """A model version that can't serve now; the text is one sentence for an administrator."""
 
 
+def folder_to_serve(bundle: str | None = None) -> Path:
+    """Folder of a bundle named by its path or its name; without one, of the active version of the field task.
+
+    A database that isn't there yet is no obstacle: then the first bundle of that task on disk serves. Raises
+    ModelUnavailable when there is none.
+    """
+    shipped = Path(settings.LEUKOSCOPE_BUNDLES)
+    if bundle:
+        return next((place for place in (Path(bundle), shipped / bundle) if place.exists()), Path(bundle))
+    try:
+        version = registry.active_version()
+    except DatabaseError:
+        version = None
+    if version is not None:
+        return registry.bundle_folder(version)
+    for folder in sorted(place.parent for place in shipped.glob("*/bundle.json")):
+        if _task_of(folder) == registry.FIELD:
+            return folder
+    raise ModelUnavailable(f"There is no field bundle in {shipped}: name one with --bundle.")
+
+
+def _task_of(folder: Path) -> str | None:
+    from ml.bundle import BundleError, read_bundle
+
+    try:
+        return read_bundle(folder, verify=False).task
+    except BundleError:
+        return None
+
+
 def load(folder: Path, *, runtime: str | None = None) -> Any:
     """Load the bundle in `folder` with the loader of the settings.
 
@@ -38,7 +69,11 @@ def load(folder: Path, *, runtime: str | None = None) -> Any:
     from ml.runtimes import RuntimeUnavailable
 
     try:
-        return loader(folder, runtime=runtime or settings.LEUKOSCOPE_RUNTIME)
+        return loader(
+            folder,
+            runtime=runtime or settings.LEUKOSCOPE_RUNTIME,
+            threads=getattr(settings, "LEUKOSCOPE_THREADS", None),
+        )
     except (BundleError, RuntimeUnavailable) as error:
         raise ModelUnavailable(str(error)) from error
 
