@@ -19,7 +19,7 @@ admin.site.unregister(Group)  # roles say who may do what
 
 
 class OwnLaboratoryAdmin(admin.ModelAdmin):
-    """Shows an administrator the rows of her own laboratory; the one gate decides, not Django's permissions."""
+    """Shows an administrator the rows of her own laboratory; the gate decides, not Django's permissions."""
 
     action = permissions.MANAGE_ACCOUNTS
     is_editable = True

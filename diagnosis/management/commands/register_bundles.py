@@ -11,8 +11,8 @@ from diagnosis.services import registry
 
 class Command(BaseCommand):
     help = (
-        "Register every model bundle in LEUKOSCOPE_BUNDLES. The first of a task becomes active where there is "
-        "none; one that was replaced in place takes over. Damaged bundles are named and left alone."
+        "Register every model bundle in LEUKOSCOPE_BUNDLES. The first of a task becomes active where there "
+        "is none; one that was replaced in place takes over. Damaged bundles are named and left alone."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -12,8 +12,8 @@ from diagnosis.services import upkeep
 
 class Command(BaseCommand):
     help = (
-        "Take back the analyses of workers that stopped and send again those the broker lost, as the clock does "
-        "every ten seconds. With --orphans, also delete stored files that no image or analysis points to."
+        "Take back the analyses of workers that stopped and send again those the broker lost, as the clock "
+        "does every ten seconds. With --orphans, also delete stored files that no image or analysis points to."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
