@@ -99,7 +99,7 @@ class Slide:
         smooth = np.fft.irfft2(
             np.fft.rfft2(white) * np.exp(-2.0 * (np.pi * sigma * frequency) ** 2), s=white.shape
         )
-        return (smooth / smooth.std()).astype(np.float32)
+        return np.asarray(smooth / smooth.std(), np.float32)
 
     def places(
         self,
@@ -159,13 +159,13 @@ class Slide:
     def _cover(self, depth: Plane, softness: float = 0.0) -> Plane:
         """Share of a sample inside an outline; `softness` in micrometres widens the edge."""
         ramp = np.clip(depth / np.float32(max(softness, self.um)) + 0.5, 0.0, 1.0)
-        return ramp * ramp * (3.0 - 2.0 * ramp)
+        return np.asarray(ramp * ramp * (3.0 - 2.0 * ramp), np.float32)
 
     def _texture(self, name: str, shape: tuple[int, ...]) -> Plane:
         tile = self.noise[name]
         rows = (np.arange(shape[0]) + self.rng.integers(_NOISE_TILE)) % _NOISE_TILE
         columns = (np.arange(shape[1]) + self.rng.integers(_NOISE_TILE)) % _NOISE_TILE
-        return tile[np.ix_(rows, columns)]
+        return np.asarray(tile[np.ix_(rows, columns)])
 
     def red_cell(self, place: Place) -> None:
         """A biconcave disc; its thickness after Evans and Fung 1972 (Microvascular Research 4, 335), 0.81 to
@@ -276,8 +276,9 @@ class Slide:
     def photograph(self) -> RGB:
         """The slide under a lamp, through a lens, onto a sensor."""
         height, width = self.pixels
+        # The stain took unevenly.
         density = cv2.resize(self.density, (width, height), interpolation=cv2.INTER_AREA)
-        density *= (1.0 + 0.10 * self._broad())[..., None]  # the stain took unevenly
+        density = density * (1.0 + 0.10 * self._broad())[..., None]
         sigma = self.rng.uniform(0.08, 0.13) / (self.um * _SUPERSAMPLING)
         if sigma > 0.25:
             density = cv2.GaussianBlur(density, (0, 0), sigma)
@@ -286,13 +287,15 @@ class Slide:
         image = (lamp.astype(np.float32) * light[..., None]) * np.exp(np.float32(-np.log(10.0)) * density)
         noise = self.rng.standard_normal(image.shape, dtype=np.float32)
         image += noise * np.sqrt(1.2 + 0.012 * np.clip(image, 0.0, None))  # read noise and shot noise
-        return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+        return np.asarray(np.clip(np.rint(image), 0, 255), np.uint8)
 
     def _broad(self) -> Plane:
         """Smooth unevenness over the picture, of about unit size."""
         height, width = self.pixels
         coarse = self.rng.standard_normal((4, 5), dtype=np.float32)
-        return np.clip(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), -2.0, 2.0)
+        return np.asarray(
+            np.clip(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), -2, 2), np.float32
+        )
 
     def _vignette(self) -> Plane:
         height, width = self.pixels

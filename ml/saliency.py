@@ -92,7 +92,8 @@ def upsample(saliency: npt.ArrayLike, size: tuple[int, int]) -> FloatMap:
     height, width = size
     rows = _interpolation(array.shape[0], height)
     columns = _interpolation(array.shape[1], width)
-    return np.clip(rows @ array @ columns.T, array.min(), array.max(), dtype=np.float32)
+    enlarged: FloatMap = np.clip(rows @ array @ columns.T, array.min(), array.max(), dtype=np.float32)
+    return enlarged
 
 
 @lru_cache(maxsize=64)

@@ -35,6 +35,8 @@ _TIFF_NEW_SUBFILE_TYPE: Final = 254
 # is the second lock.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+# What Pillow finds odd in a damaged header is the uploader's business, told by a sentence, and not the log's.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 RGB = npt.NDArray[np.uint8]
 Samples = npt.NDArray[np.generic]
@@ -345,4 +347,7 @@ def _to_8_bit(values: Samples, notes: list[str]) -> npt.NDArray[np.uint8]:
             raise UnreadableImage(f"The image holds values beyond 32 bits: {_EXPORT}")
         full, name = float(2**depth - 1), f"{depth}-bit"
     notes.append(f"{name} values scaled to 8-bit")
-    return np.rint(values.astype(np.float32) * np.float32(255.0 / full)).astype(np.uint8)
+    scaled: npt.NDArray[np.uint8] = np.rint(values.astype(np.float32) * np.float32(255.0 / full)).astype(
+        np.uint8
+    )
+    return scaled
