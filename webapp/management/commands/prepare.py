@@ -19,7 +19,7 @@ from webapp import static_state
 class Command(BaseCommand):
     help = (
         "Make this installation ready to serve: check its folders, wait for the database, migrate it, "
-        "collect static files when they changed, register the shipped model bundles and create the first account. "
+        "collect static files when they changed, register the shipped bundles and create the first account. "
         "Safe to run at every start."
     )
 
