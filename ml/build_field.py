@@ -25,7 +25,7 @@ from ml.training import Examples, Plan, Stage, cache_dir, train
 
 CLASSES = ("benign", "early", "pre", "pro")
 RANDOM_SPLIT_SEED = 7
-REDUCED = Plan(stages=(Stage(128, 12, 5e-4),))
+REDUCED = Plan(stages=(Stage(128, 8, 5e-4),))
 
 
 @dataclass(frozen=True)
