@@ -22,6 +22,10 @@ from tests.servers import Broker, PostgresCluster, postgres_programs
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+    from ml.bundle import Bundle
+    from ml.data.manifest import Manifest
+    from ml.data.splits import Split
+
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -186,3 +190,11 @@ def chromium() -> Iterator[Browser]:
         del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
     else:
         os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = before
+
+
+@pytest.fixture(scope="session")
+def drawn_bundle(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, Manifest, Split]:
+    """A small bundle trained on drawn classes, its drawn fields and their split; made once, in a minute or two."""
+    from tests.drawn_bundle import train_drawn_bundle
+
+    return train_drawn_bundle(tmp_path_factory.mktemp("drawn"))
