@@ -27,8 +27,8 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
 class Command(BaseCommand):
     help = (
         "Judge image files exactly as an upload is judged. Folders are searched recursively. A file that "
-        "cannot be read is reported as indeterminate and does not stop the others. Exit status 1 when no file "
-        "at all could be judged, or no model could be loaded."
+        "cannot be read is reported as indeterminate and does not stop the others. Exit status 1 when no "
+        "file at all could be judged, or no model could be loaded."
     )
     requires_system_checks: list[str] = []
 

@@ -13,7 +13,7 @@ from diagnosis.services import upkeep
 class Command(BaseCommand):
     help = (
         "Take back the analyses of workers that stopped and send again those the broker lost, as the clock "
-        "does every ten seconds. With --orphans, also delete stored files that no image or analysis points to."
+        "does every ten seconds. With --orphans, also delete stored files that nothing points to."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
