@@ -301,7 +301,7 @@ class Slide:
         height, width = self.pixels
         x = np.linspace(-1.0, 1.0, width, dtype=np.float32) - np.float32(self.rng.uniform(-0.2, 0.2))
         y = np.linspace(-1.0, 1.0, height, dtype=np.float32) - np.float32(self.rng.uniform(-0.2, 0.2))
-        return (x[None, :] ** 2 + y[:, None] ** 2) / 2.0
+        return np.asarray((x[None, :] ** 2 + y[:, None] ** 2) / 2.0, np.float32)
 
 
 def _distance(dx: Plane, dy: Plane, start: tuple[float, float], end: tuple[float, float]) -> Plane:

@@ -283,7 +283,7 @@ def _rgb(image: ImageFile.ImageFile | Image.Image, kind: str, data: bytes, notes
         notes.append("converted from print colours (CMYK)")
         return np.asarray(image.convert("RGB"))
     if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        return _on_white(np.asarray(image.convert("RGBA")), notes)
+        return _on_white(image.convert("RGBA"), notes)
     if mode in ("1", "L"):
         notes.append("a greyscale image")
     return np.asarray(image.convert("RGB"))
@@ -309,19 +309,20 @@ def _colour_of_16_bit(data: bytes, size: tuple[int, int], notes: list[str]) -> R
         )
     if values.shape[2] == 4:
         colour = _to_8_bit(values[..., 2::-1], notes)
-        opacity = np.rint(values[..., 3:] / 257.0).astype(np.uint8)
-        return _on_white(np.concatenate([colour, opacity], axis=2), notes)
+        opacity = _lookup(values[..., 3:], 65535.0)
+        return _on_white(Image.fromarray(np.concatenate([colour, opacity], axis=2)), notes)
     return _to_8_bit(values[..., ::-1], notes)
 
 
-def _on_white(rgba: RGB, notes: list[str]) -> RGB:
-    """Lay (H, W, 4) uint8 on white, the colour of an empty bright field."""
-    opacity = rgba[..., 3:].astype(np.uint16)
-    if opacity.min() == 255:
-        return rgba[..., :3]
+def _on_white(image: Image.Image, notes: list[str]) -> RGB:
+    """Lay an RGBA picture on white, the colour of an empty bright field."""
+    opacity = image.getchannel("A")
+    if opacity.getextrema() == (255, 255):
+        return np.asarray(image.convert("RGB"))
     notes.append("transparent parts laid on white")
-    blended = rgba[..., :3] * opacity + 255 * (255 - opacity)
-    return ((blended + 127) // 255).astype(np.uint8)
+    sheet = Image.new("RGB", image.size, (255, 255, 255))
+    sheet.paste(image, mask=opacity)
+    return np.asarray(sheet)
 
 
 def _to_8_bit(values: Samples, notes: list[str]) -> npt.NDArray[np.uint8]:
@@ -347,7 +348,12 @@ def _to_8_bit(values: Samples, notes: list[str]) -> npt.NDArray[np.uint8]:
             raise UnreadableImage(f"The image holds values beyond 32 bits: {_EXPORT}")
         full, name = float(2**depth - 1), f"{depth}-bit"
     notes.append(f"{name} values scaled to 8-bit")
-    scaled: npt.NDArray[np.uint8] = np.rint(values.astype(np.float32) * np.float32(255.0 / full)).astype(
-        np.uint8
-    )
-    return scaled
+    if values.dtype == np.uint16:
+        return _lookup(values, full)
+    return np.asarray(np.rint(values.astype(np.float32) * np.float32(255.0 / full)), np.uint8)
+
+
+def _lookup(values: Samples, full: float) -> npt.NDArray[np.uint8]:
+    """Scale uint16 samples by a table: a sixth of the memory that arithmetic on 50 megapixels takes."""
+    table = np.rint(np.minimum(np.arange(2**16) * (255.0 / full), 255.0)).astype(np.uint8)
+    return np.asarray(table[values])
