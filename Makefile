@@ -7,7 +7,7 @@ VENDORED := static/vendor/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run deps test test-fast bench lint format lock clean
+.PHONY: help run deps test test-fast bench lint lint-style format lock clean
 
 help: ## list these targets
 	@echo 'Leukoscope: reading blood smears for leukemia. Research use only.'
@@ -30,10 +30,12 @@ test-fast: deps ## run the tests that need no browser, broker or database server
 bench: deps ## measure speed and memory (medians and ratios of this machine)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-lint: deps ## check style and types
+lint: lint-style ## check style and types
+	@$(BIN)/python -m mypy ml diagnosis/services webapp
+
+lint-style: deps
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .
-	@$(BIN)/python -m mypy ml diagnosis/services webapp
 
 format: deps ## format the code
 	@$(BIN)/python -m ruff check --fix .

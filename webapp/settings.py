@@ -26,6 +26,9 @@ try:
     HOST = env.text("HOST", "127.0.0.1")
     DATABASE_URL = env.secret("DATABASE_URL")
     _database = parse_database_url(DATABASE_URL) if DATABASE_URL else sqlite_database(VAR_DIR / "db.sqlite3")
+    # The password alone may come as a secret, while the address stands in the open beside the other settings.
+    if _database_password := env.secret("DATABASE_PASSWORD"):
+        _database["PASSWORD"] = _database_password
     BROKER_URL = places.broker_url(env)
 
     LEUKOSCOPE_BUNDLES: Path = env.path("LEUKOSCOPE_BUNDLES", BASE_DIR / "ml" / "bundles")
@@ -44,7 +47,8 @@ except EnvironmentProblem as problem:
 # --- who may ask --------------------------------------------------------------------------------------------
 
 # Without a list, the names of this machine: a page opened at any other name (a rebound DNS name) is refused.
-ALLOWED_HOSTS = _allowed_hosts or ["localhost", "127.0.0.1", "[::1]"]
+# localhost is always among them: the supervisor and the container's health check ask there.
+ALLOWED_HOSTS = [*_allowed_hosts, "localhost", "127.0.0.1", "[::1]"]
 if not _allowed_hosts and HOST in {"0.0.0.0", "::"}:
     ALLOWED_HOSTS += [socket.gethostname(), socket.getfqdn()]
 elif not _allowed_hosts and HOST not in ALLOWED_HOSTS:

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from webapp.places import BASE_DIR
@@ -89,9 +90,10 @@ def copy_libraries(modules: Path, target: Path) -> None:
 
 
 def main() -> None:
-    """Install and copy the browser libraries."""
+    """Install and copy the browser libraries; ``--copy-only`` finds them installed."""
     try:
-        npm_ci(BASE_DIR)
+        if sys.argv[1:] != ["--copy-only"]:
+            npm_ci(BASE_DIR)
         copy_libraries(BASE_DIR / "node_modules", BASE_DIR / "static" / "vendor")
     except VendorProblem as problem:
         raise SystemExit(str(problem)) from None

@@ -1,0 +1,43 @@
+"""An upload that is far too large is cut before it fills the disk."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.files.uploadhandler import MemoryFileUploadHandler
+from django.http import HttpRequest
+from django.test import RequestFactory
+
+from webapp import uploads
+
+
+def upload(content: bytes) -> HttpRequest:
+    boundary = "frontier"
+    body = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n'
+        f"Content-Type: image/jpeg\r\n\r\n"
+    ).encode()
+    body += (
+        content + f'\r\n--{boundary}\r\nContent-Disposition: form-data; name="note"\r\n\r\nhello\r\n'.encode()
+    )
+    body += f"--{boundary}--\r\n".encode()
+    request = RequestFactory().post("/", data=body, content_type=f"multipart/form-data; boundary={boundary}")
+    request.upload_handlers = [uploads.CutOversized(request), MemoryFileUploadHandler(request)]
+    return request
+
+
+@pytest.fixture(autouse=True)
+def _small_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "MAX_BYTES", 100_000)
+
+
+@pytest.mark.parametrize("size", [0, 1, 99_999, 100_000, 100_001])
+def test_a_file_within_the_limit_arrives_whole(size: int) -> None:
+    content = bytes(range(256)) * 400
+    request = upload(content[:size])
+    assert request.FILES["file"].read() == content[:size]
+
+
+def test_a_larger_one_is_cut_one_byte_beyond_the_limit_and_what_follows_is_read() -> None:
+    request = upload(b"x" * 1_000_000)
+    assert request.FILES["file"].size == 100_001
+    assert request.POST["note"] == "hello"
