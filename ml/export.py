@@ -30,6 +30,8 @@ SMALLEST_SHARED = 256
 def export_network(model: keras.Model, folder: Path) -> dict[str, NDArray[np.float32]]:
     """Write `model.keras` and `model.onnx`; returns head_kernel (c, k) and head_bias (k,) for `serving.npz`."""
     model.set_weights([_as_stored(weights) for weights in model.get_weights()])
+    # Uncompiled: the optimiser's state would be twice the network's size.
+    model = keras.Model(model.input, model.output, name=model.name)
     _write_keras(model, folder / "model.keras")
     _write_onnx(model, folder / "model.onnx")
     kernel, bias = head_weights(model)
