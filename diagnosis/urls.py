@@ -2,8 +2,34 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern
+from django.urls import URLPattern, path
+
+from diagnosis.views.case import case, case_live, sample
+from diagnosis.views.history import history
+from diagnosis.views.images import image_file, image_overlay, image_processed, image_thumbnail
+from diagnosis.views.models import bundle_evidence, models
+from diagnosis.views.new_case import new_case
+from diagnosis.views.review import retry, review
+from diagnosis.views.upload import upload
+from diagnosis.views.worklist import queue_live, worklist
 
 app_name = "diagnosis"
 
-urlpatterns: list[URLPattern] = []
+urlpatterns: list[URLPattern] = [
+    path("", worklist, name="worklist"),
+    path("live", queue_live, name="queue-live"),
+    path("cases/new", new_case, name="case-new"),
+    path("cases/<int:pk>", case, name="case"),
+    path("cases/<int:pk>/live", case_live, name="case-live"),
+    path("cases/<int:pk>/images", upload, name="upload"),
+    path("cases/<int:pk>/sample", sample, name="sample"),
+    path("images/<uuid:pk>/file", image_file, name="image-file"),
+    path("images/<uuid:pk>/thumbnail", image_thumbnail, name="image-thumbnail"),
+    path("images/<uuid:pk>/processed.png", image_processed, name="image-processed"),
+    path("images/<uuid:pk>/overlay/<str:method>.png", image_overlay, name="image-overlay"),
+    path("images/<uuid:pk>/review", review, name="review"),
+    path("images/<uuid:pk>/retry", retry, name="retry"),
+    path("history", history, name="history"),
+    path("models", models, name="models"),
+    path("models/<str:name>/evidence/<path:path>", bundle_evidence, name="bundle-evidence"),
+]

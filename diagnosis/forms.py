@@ -1,0 +1,108 @@
+"""Forms: what people type, parsed. What it means is for the services to judge."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+
+from diagnosis import selectors, wording
+from diagnosis.models import Case, User
+from diagnosis.selectors import HistoryFilters
+
+
+class DescribedForm(forms.Form):
+    """Ties help and errors to their fields for screen readers, and marks fields in error."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("label_suffix", "")
+        super().__init__(*args, **kwargs)
+
+    def mark_errors(self) -> None:
+        """Focus the first field in error; Django itself adds aria-invalid and aria-describedby."""
+        for name in self.errors:
+            if name in self.fields:
+                self.fields[name].widget.attrs["autofocus"] = True
+                return
+
+
+class CaseForm(DescribedForm):
+    """A new case."""
+
+    accession_number = forms.CharField(
+        max_length=64,
+        widget=forms.TextInput({"autocomplete": "off", "autofocus": True, "spellcheck": "false"}),
+    )
+    patient_code = forms.CharField(
+        max_length=64,
+        help_text="A pseudonym, never a name.",
+        widget=forms.TextInput({"autocomplete": "off", "spellcheck": "false"}),
+    )
+    specimen = forms.ChoiceField(choices=list(wording.SPECIMEN_WORDS.items()), initial=Case.Specimen.BLOOD)
+    received_on = forms.DateField(
+        required=False, label="Received on", widget=forms.DateInput({"type": "date"}, format="%Y-%m-%d")
+    )
+    note = forms.CharField(
+        required=False, max_length=4000, label="Clinical note", widget=forms.Textarea({"rows": 2})
+    )
+
+
+OUTCOMES = [
+    ("", "any outcome"),
+    ("suspected", f"{wording.SUSPECTED_MARK} suspected"),
+    ("class", "class"),
+    ("indeterminate", "? indeterminate"),
+    ("failed", "! failed"),
+    ("unfinished", "being analysed"),
+]
+READINGS = [("", "read or not"), ("unread", "has unread images"), ("disagreement", "reader overruled")]
+
+
+class HistoryForm(DescribedForm):
+    """The history's filters, from the address."""
+
+    q = forms.CharField(
+        required=False,
+        max_length=200,
+        label="Search",
+        widget=forms.TextInput({"type": "search", "placeholder": "Accession, patient code or note"}),
+    )
+    outcome = forms.ChoiceField(required=False, choices=OUTCOMES)
+    label = forms.ChoiceField(required=False, label="Class")
+    reading = forms.ChoiceField(required=False, choices=READINGS)
+    reviewer = forms.ModelChoiceField(queryset=None, required=False, label="Reader", empty_label="any reader")
+    version = forms.ModelChoiceField(queryset=None, required=False, label="Model", empty_label="any model")
+    since = forms.DateField(
+        required=False, label="Received from", widget=forms.DateInput({"type": "date"}, format="%Y-%m-%d")
+    )
+    until = forms.DateField(
+        required=False, label="to", widget=forms.DateInput({"type": "date"}, format="%Y-%m-%d")
+    )
+
+    def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["label"].choices = [("", "any class"), *wording.REVIEW_WORDS.items()]  # type: ignore[attr-defined]
+        self.fields["reviewer"].queryset = selectors.reviewers(user=user)  # type: ignore[attr-defined]
+        self.fields["version"].queryset = selectors.model_versions(user=user)  # type: ignore[attr-defined]
+
+    def filters(self, sort: str) -> HistoryFilters:
+        """What was asked for; a value that can't be understood narrows nothing, and the form says so."""
+        asked = self.cleaned_data if self.is_valid() else getattr(self, "cleaned_data", {})
+        reviewer, version = asked.get("reviewer"), asked.get("version")
+        return HistoryFilters(
+            q=asked.get("q") or "",
+            outcome=asked.get("outcome") or "",
+            label=asked.get("label") or "",
+            reviewer=reviewer.pk if reviewer else None,
+            disagreement=asked.get("reading") == "disagreement",
+            unread=asked.get("reading") == "unread",
+            model_version=version.pk if version else None,
+            date_from=asked.get("since"),
+            date_to=asked.get("until"),
+            sort=sort if sort in selectors.SORTS else selectors.DEFAULT_SORT,
+        )
+
+    @property
+    def narrows(self) -> bool:
+        """Whether any filter is set."""
+        return any(self.data.get(name) for name in self.fields)

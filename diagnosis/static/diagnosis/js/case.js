@@ -1,0 +1,218 @@
+// The case page: which image is selected, its reading panel, its place in the address, and the keys.
+
+import { keepDraft, dropDraft } from "./drafts.js";
+import { bindKeys } from "./keys.js";
+import { LoggedOut, UNREACHABLE, announce, parseFragment, request } from "./net.js";
+import { Stage } from "./stage.js";
+import { UploadList, acceptFiles } from "./upload.js";
+
+const strip = document.getElementById("strip");
+const panel = () => document.getElementById("panel");
+const live = () => document.getElementById("live");
+const frames = () => [...strip.querySelectorAll("a.frame")];
+const frameOf = (id) => strip.querySelector(`a.frame[data-image="${CSS.escape(id)}"]`);
+const refreshLive = () => window.htmx.trigger(live(), "refresh");
+
+const stage = new Stage(document.getElementById("stage"));
+const caseTitle = document.title;
+let selected = panel().dataset.image;
+let loading = null;
+
+// --- selecting an image ---------------------------------------------------------------------------------------
+
+/** Show the frame as selected: in the strip, in the viewer and in the title. */
+function showFrame(frame) {
+  for (const other of frames()) {
+    if (other === frame) other.setAttribute("aria-current", "true");
+    else other.removeAttribute("aria-current");
+  }
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  frame.scrollIntoView({ block: "nearest", inline: "nearest", behavior: still ? "auto" : "smooth" });
+  document.title = `${frame.dataset.number} · ${caseTitle}`;
+}
+
+async function select(frame, { push = true } = {}) {
+  if (!frame) return;
+  selected = frame.dataset.image;
+  showFrame(frame);
+  if (push) history.pushState(null, "", frame.href);
+  stage.show({ id: selected, file: frame.dataset.file, name: frame.dataset.name });
+  await loadPanel();
+}
+
+function step(by) {
+  const all = frames();
+  const at = all.findIndex((frame) => frame.dataset.image === selected);
+  const next = all[at + by];
+  if (!next) return announce(by > 0 ? "This is the last image." : "This is the first image.");
+  select(next);
+}
+
+/** Fetch the panel of the selected image; a later selection overtakes an earlier one. */
+async function loadPanel() {
+  loading?.abort();
+  const mine = (loading = new AbortController());
+  const busy = setTimeout(() => panel().setAttribute("aria-busy", "true"), 150);
+  try {
+    const response = await request(frameOf(selected).href, { signal: mine.signal });
+    if (!response.ok) throw new Error(String(response.status));
+    const html = await response.text();
+    if (!mine.signal.aborted) replacePanel(html);
+  } catch (error) {
+    if (error.name !== "AbortError" && !(error instanceof LoggedOut)) complain(UNREACHABLE);
+  } finally {
+    clearTimeout(busy);
+    if (mine === loading) panel().removeAttribute("aria-busy");
+  }
+}
+
+function replacePanel(html) {
+  const before = panel();
+  const focused = before.contains(document.activeElement);
+  const scrolled = before.dataset.image === selected ? before.scrollTop : 0;
+  before.replaceWith(parseFragment(html));
+  const now = panel();
+  now.scrollTop = scrolled;
+  if (focused) now.focus({ preventScroll: true });
+  readPanel();
+  prefetchNext();
+}
+
+/** What a panel brings: its drafts are restored, and the viewer learns of the overlays. */
+function readPanel() {
+  const now = panel();
+  for (const form of now.querySelectorAll("form[data-draft]")) keepDraft(form);
+  const { image, file, name, processed, overlays } = now.dataset;
+  if (image) stage.show({ id: image, file, name, processed, overlays: JSON.parse(overlays || "{}") });
+}
+
+/** The next picture is most likely the next one asked for. */
+function prefetchNext() {
+  const all = frames();
+  const next = all[all.findIndex((frame) => frame.dataset.image === selected) + 1];
+  if (next) new Image().src = next.dataset.file;
+}
+
+function complain(sentence) {
+  const place = panel().querySelector(".formerror") ?? document.getElementById("problem");
+  place.textContent = sentence;
+  place.hidden = false;
+  announce(sentence);
+}
+
+strip.addEventListener("click", (event) => {
+  const frame = event.target.closest("a.frame");
+  if (!frame || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+  event.preventDefault();
+  select(frame);
+});
+
+addEventListener("popstate", () => {
+  const wanted = new URLSearchParams(location.search).get("image");
+  const frame = wanted ? frameOf(wanted) : frames()[0];
+  if (frame && frame.dataset.image !== selected) select(frame, { push: false });
+});
+
+// --- what the live fragment brings ----------------------------------------------------------------------------
+
+document.addEventListener("htmx:afterSettle", (event) => {
+  if (event.target.id !== "live") return;
+  if (!selected && frames().length) {
+    document.body.classList.remove("without-images");
+    select(frames()[0], { push: false });
+    return;
+  }
+  const revision = frameOf(selected)?.querySelector("[data-revision]")?.dataset.revision;
+  if (revision && revision !== panel().dataset.revision) loadPanel();
+  const said = live().dataset.said;
+  if (said) announce(said);
+});
+
+// --- reading: agree, overrule, try again ----------------------------------------------------------------------
+
+document.addEventListener("submit", async (event) => {
+  const form = event.target;
+  if (!form.matches("#panel form")) return;
+  event.preventDefault();
+  const buttons = form.querySelectorAll("button");
+  const body = new FormData(form, event.submitter);
+  buttons.forEach((button) => (button.disabled = true));
+  try {
+    const response = await request(form.action, { method: "POST", body });
+    if (response.status !== 200 && response.status !== 422) {
+      const said = await response.json().catch(() => null);
+      return complain(said?.message ?? "The server could not record this; what you typed is kept. Try again.");
+    }
+    if (response.ok && form.dataset.draft) dropDraft(form);
+    if (form.elements.namedItem("image")?.value !== selected) return; // the reader has gone on already
+    replacePanel(await response.text());
+    if (response.ok) announce(panel().dataset.said ?? "");
+    refreshLive();
+  } catch (error) {
+    if (!(error instanceof LoggedOut)) complain(UNREACHABLE);
+  } finally {
+    buttons.forEach((button) => (button.disabled = false));
+  }
+});
+
+function agree() {
+  const button = panel().querySelector("button[value=agree]:not(:disabled)");
+  if (!button) return false;
+  button.click();
+}
+
+function overrule() {
+  const choices = panel().querySelector("#overrule");
+  if (!choices) return false;
+  choices.open = true;
+  (choices.querySelector("input:checked") ?? choices.querySelector("input")).focus();
+  choices.scrollIntoView({ block: "nearest" });
+}
+
+// --- uploads --------------------------------------------------------------------------------------------------
+
+const tray = document.getElementById("add-images");
+if (tray) {
+  const form = tray.querySelector("form[data-upload]");
+  const list = new UploadList(form);
+  const opener = document.querySelector("[aria-controls=add-images]");
+  const show = (open) => {
+    tray.classList.toggle("open", open);
+    opener?.setAttribute("aria-expanded", String(open));
+  };
+  acceptFiles(form, list);
+  opener?.addEventListener("click", (event) => {
+    event.preventDefault();
+    show(!tray.classList.contains("open"));
+    if (tray.classList.contains("open")) tray.querySelector(".pick").focus();
+  });
+  tray.querySelector("[data-hides]")?.addEventListener("click", () => {
+    show(false);
+    opener?.focus();
+  });
+  tray.addEventListener("leukoscope:drag", () => show(true));
+  tray.addEventListener("leukoscope:uploaded", refreshLive);
+  tray.addEventListener("leukoscope:uploads-ended", ({ detail }) => {
+    if (!detail.refused && !detail.broken) show(false);
+  });
+}
+
+// --- keys -----------------------------------------------------------------------------------------------------
+
+const next = () => step(1);
+const previous = () => step(-1);
+bindKeys({
+  j: next, ArrowRight: next, ArrowDown: next,
+  k: previous, ArrowLeft: previous, ArrowUp: previous,
+  h: () => stage.toggleOverlay(),
+  m: () => stage.nextMethod(),
+  p: () => stage.toggleProcessed(),
+  z: () => stage.fit(), 0: () => stage.fit(),
+  "+": () => stage.zoom(1.5), "=": () => stage.zoom(1.5), "-": () => stage.zoom(1 / 1.5),
+  a: agree,
+  o: overrule,
+  "?": () => document.getElementById("keys").showModal(),
+});
+
+readPanel();
+prefetchNext();

@@ -1,0 +1,36 @@
+// Comments being typed, kept in this tab until they are recorded: an ended session or a failed request loses none.
+
+const PREFIX = "leukoscope.draft.";
+
+const keyOf = (form) => PREFIX + form.dataset.draft;
+
+function store(action) {
+  try {
+    return action(sessionStorage);
+  } catch {
+    return null; // storage is full or forbidden: typing goes on, unkept
+  }
+}
+
+/** Put back what was typed into `form` (marked data-draft="<id>") and keep what is typed from now on. */
+export function keepDraft(form) {
+  const kept = store((s) => JSON.parse(s.getItem(keyOf(form)) ?? "null"));
+  if (kept) {
+    const comment = form.elements.namedItem("comment");
+    if (comment && !comment.value) comment.value = kept.comment ?? "";
+    if (kept.label) {
+      for (const radio of form.querySelectorAll("input[name=label]")) radio.checked = radio.value === kept.label;
+      form.querySelector("details")?.setAttribute("open", "");
+    }
+  }
+  form.addEventListener("input", () => {
+    const data = new FormData(form);
+    const draft = { comment: data.get("comment") ?? "", label: data.get("label") ?? "" };
+    store((s) => (draft.comment || draft.label ? s.setItem(keyOf(form), JSON.stringify(draft)) : s.removeItem(keyOf(form))));
+  });
+}
+
+/** Forget the draft of `form`: it was recorded. */
+export function dropDraft(form) {
+  store((s) => s.removeItem(keyOf(form)));
+}

@@ -1,0 +1,44 @@
+// How our scripts talk to the server: one fetch that says it is a script, and one answer to a session that ended.
+
+/** Raised when the session has ended; the browser is already on its way to the log-in page. */
+export class LoggedOut extends Error {}
+
+/** A sentence for every way a request can fail without an answer of ours. */
+export const UNREACHABLE = "The server can't be reached; nothing was lost. Check the network and try again.";
+
+/** Send the reader to the log-in page and bring her back to where she is now. */
+export function goToLogin() {
+  const login = document.documentElement.dataset.login;
+  const here = location.pathname + location.search;
+  location.assign(`${login}?next=${encodeURIComponent(here)}`);
+}
+
+/**
+ * fetch() with the header that makes our views answer with a fragment instead of a page.
+ * Rejects with LoggedOut when the session has ended; any other status is the caller's to read.
+ */
+export async function request(url, options = {}) {
+  const response = await fetch(url, {
+    credentials: "same-origin",
+    ...options,
+    headers: { "X-Requested-With": "leukoscope", ...options.headers },
+  });
+  if (response.status === 401) {
+    goToLogin();
+    throw new LoggedOut("The session has ended.");
+  }
+  return response;
+}
+
+/** Parse a fragment of ours into its first element. */
+export function parseFragment(html) {
+  const template = document.createElement("template");
+  template.innerHTML = html.trim();
+  return template.content.firstElementChild;
+}
+
+/** Tell screen readers one sentence, through the page's polite live region. */
+export function announce(sentence) {
+  const region = document.getElementById("announce");
+  if (region) region.textContent = sentence;
+}

@@ -1,0 +1,145 @@
+// The stage: the viewer with its tools. Remembers how this reader likes the overlay.
+
+import { announce } from "./net.js";
+import { Viewer } from "./viewer.js";
+
+const TASTE = "leukoscope.overlay";
+
+function taste() {
+  try {
+    return JSON.parse(localStorage.getItem(TASTE)) ?? {};
+  } catch {
+    return {};
+  }
+}
+
+/** Wires the tools in `root` to a Viewer, and shows what the tools can do for the image at hand. */
+export class Stage {
+  #root;
+  #viewer;
+  #subject = null;
+
+  constructor(root) {
+    this.#root = root;
+    this.overlayButton = root.querySelector("[data-tool=overlay]");
+    this.processedButton = root.querySelector("[data-tool=processed]");
+    this.methodButtons = [...root.querySelectorAll("[data-method]")];
+    this.slider = root.querySelector("[data-tool=opacity]");
+    this.word = root.querySelector(".word");
+    const zoom = root.querySelector(".zoom");
+    this.#viewer = new Viewer(root.querySelector(".canvas"), {
+      onZoom: (percent) => (zoom.textContent = percent === null ? "" : `${percent} %`),
+      onError: () => this.#say("The picture could not be loaded.", "Check the network, then select the image again."),
+    });
+    const liked = taste();
+    const known = this.methodButtons.some((button) => button.dataset.method === liked.method);
+    this.#viewer.overlayVisible = liked.visible ?? true;
+    this.#viewer.method = this.method = known ? liked.method : this.methodButtons[0].dataset.method;
+    this.slider.value = liked.opacity ?? this.slider.value;
+    this.#viewer.opacity = this.slider.value / 100;
+
+    root.addEventListener("click", (event) => {
+      const tool = event.target.closest("button");
+      if (tool?.dataset.method) this.#choose(tool.dataset.method);
+      else if (tool) this.#use(tool.dataset.tool);
+    });
+    this.slider.addEventListener("input", () => {
+      this.#viewer.opacity = this.slider.value / 100;
+      if (!this.#viewer.overlayVisible && Number(this.slider.value)) this.#viewer.overlayVisible = true;
+      this.#draw();
+    });
+    this.slider.addEventListener("change", () => this.#remember());
+    this.#draw();
+  }
+
+  /** Show an image; `processed` and `overlays` may come later, with its panel. */
+  show({ id, file, name, processed = "", overlays = {} }) {
+    this.#subject = { id, file, processed, overlays };
+    this.word.hidden = true;
+    this.#root.querySelector(".name").textContent = name;
+    this.#viewer.show(this.#subject);
+    this.#draw();
+  }
+
+  toggleOverlay() {
+    if (this.overlayButton.disabled) return;
+    this.#viewer.overlayVisible = !this.#viewer.overlayVisible;
+    announce(this.#viewer.overlayVisible ? "Overlay shown" : "Overlay hidden");
+    this.#remember();
+    this.#draw();
+  }
+
+  toggleProcessed() {
+    if (this.processedButton.disabled) return;
+    this.#viewer.mode = this.#viewer.mode === "processed" ? "image" : "processed";
+    announce(this.#viewer.mode === "processed" ? "The image as the network saw it" : "The image as uploaded");
+    this.#draw();
+  }
+
+  nextMethod() {
+    const free = this.methodButtons.filter((button) => !button.disabled);
+    const at = free.findIndex((button) => button.dataset.method === this.method);
+    if (free.length) this.#choose(free[(at + 1) % free.length].dataset.method);
+  }
+
+  zoom(factor) {
+    this.#viewer.zoom(factor);
+  }
+
+  fit() {
+    this.#viewer.fit();
+  }
+
+  #use(tool) {
+    if (tool === "overlay") this.toggleOverlay();
+    if (tool === "processed") this.toggleProcessed();
+    if (tool === "in") this.zoom(1.5);
+    if (tool === "out") this.zoom(1 / 1.5);
+    if (tool === "fit") this.fit();
+    if (tool === "actual") this.#viewer.actualSize();
+  }
+
+  #choose(method) {
+    this.method = method;
+    this.#viewer.method = method;
+    if (!this.#viewer.overlayVisible) this.#viewer.overlayVisible = true;
+    announce(`${this.methodButtons.find((button) => button.dataset.method === method).textContent} overlay`);
+    this.#remember();
+    this.#draw();
+  }
+
+  /** Bring every tool in line with what the viewer shows and what the image has. */
+  #draw() {
+    const overlays = this.#subject?.overlays ?? {};
+    const any = Object.keys(overlays).length > 0;
+    const on = any && this.#viewer.overlayVisible;
+    this.overlayButton.disabled = this.slider.disabled = !any;
+    this.overlayButton.setAttribute("aria-pressed", String(on));
+    this.processedButton.disabled = !this.#subject?.processed;
+    this.processedButton.setAttribute("aria-pressed", String(this.#viewer.mode === "processed"));
+    for (const button of this.methodButtons) {
+      button.disabled = !(button.dataset.method in overlays);
+      button.setAttribute("aria-pressed", String(on && button.dataset.method === this.method));
+    }
+    for (const tool of this.#root.querySelectorAll("[data-tool=in], [data-tool=out], [data-tool=fit], [data-tool=actual]")) {
+      tool.disabled = !this.#subject;
+    }
+    this.#root.querySelector("output").textContent = `${this.slider.value} %`;
+    this.#root.querySelector(".phrase").hidden = !on;
+  }
+
+  #say(title, sentence) {
+    this.word.querySelector("strong").textContent = title;
+    this.word.querySelector("p").textContent = sentence;
+    this.word.hidden = false;
+  }
+
+  #remember() {
+    try {
+      const liked = { visible: this.#viewer.overlayVisible, method: this.method, opacity: this.slider.value };
+      localStorage.setItem(TASTE, JSON.stringify(liked));
+    } catch {
+      // without storage the taste lasts until the page is left
+    }
+  }
+}

@@ -1,0 +1,166 @@
+// The viewer: OpenSeadragon on one stored image, with the saliency picture multiplied over it.
+
+const PROCESSED = "processed";
+const MULTIPLY = "multiply"; // the overlay lies on a bright field: screen would wash the stain out
+
+/** Deep zoom of one smear image. `onZoom(percent)` hears of every change of magnification. */
+export class Viewer {
+  #osd;
+  #subject = null;
+  #overlay = null;
+  #overlayUrl = "";
+  #baseUrl = "";
+  #opacity = 0.7;
+  #visible = true;
+  #method = "";
+  #mode = "image";
+  #onZoom;
+  #onError;
+  #still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+  constructor(element, { onZoom = () => {}, onError = () => {} } = {}) {
+    this.#onZoom = onZoom;
+    this.#onError = onError;
+    this.#osd = window.OpenSeadragon({
+      element,
+      drawer: "canvas", // every machine has it, and it alone multiplies without a second context
+      showNavigationControl: false,
+      gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true, flickEnabled: false },
+      maxZoomPixelRatio: 6,
+      minZoomImageRatio: 0.8,
+      visibilityRatio: 0.4,
+      springStiffness: 10,
+      animationTime: this.#still ? 0 : 0.35,
+      immediateRender: true,
+      imageSmoothingEnabled: true,
+      crossOriginPolicy: false,
+      preserveImageSizeOnResize: true,
+      // The dark stage of the page shows through.
+      placeholderFillStyle: null,
+    });
+    // The arrow keys and letters belong to the page, not to the canvas.
+    this.#osd.innerTracker.keyDownHandler = null;
+    this.#osd.innerTracker.keyHandler = null;
+    const tell = () => this.#onZoom(this.percent);
+    this.#osd.addHandler("zoom", tell);
+    this.#osd.addHandler("resize", tell);
+    this.#osd.addHandler("open", () => {
+      tell();
+      this.#showOverlay();
+    });
+    this.#osd.addHandler("open-failed", () => this.#onError());
+  }
+
+  /**
+   * Show an image. `subject` has id, file, processed (address or ""), and overlays ({method: address}).
+   * The image that is shown already keeps its place and zoom: only the overlay is brought up to date.
+   */
+  show(subject) {
+    const same = this.#subject?.id === subject.id;
+    this.#subject = subject;
+    if (!same) this.#mode = "image";
+    if (this.#mode === PROCESSED && !subject.processed) this.#mode = "image";
+    this.#load();
+  }
+
+  /** Show nothing. */
+  clear() {
+    this.#subject = null;
+    this.#baseUrl = "";
+    this.#dropOverlay();
+    this.#osd.close();
+  }
+
+  /** "image" (as uploaded) or "processed" (what the network saw). */
+  set mode(mode) {
+    this.#mode = mode;
+    if (this.#subject) this.#load();
+  }
+
+  get mode() {
+    return this.#mode;
+  }
+
+  set method(method) {
+    this.#method = method;
+    this.#showOverlay();
+  }
+
+  set overlayVisible(visible) {
+    this.#visible = visible;
+    this.#overlay?.setOpacity(this.#shownOpacity());
+    this.#showOverlay();
+  }
+
+  get overlayVisible() {
+    return this.#visible;
+  }
+
+  /** 0 to 1. */
+  set opacity(opacity) {
+    this.#opacity = opacity;
+    this.#overlay?.setOpacity(this.#shownOpacity());
+  }
+
+  /** Magnification in percent: at 100 one pixel of the image is one pixel of the page. */
+  get percent() {
+    const item = this.#osd.world.getItemAt(0);
+    return item ? Math.round(item.viewportToImageZoom(this.#osd.viewport.getZoom(true)) * 100) : null;
+  }
+
+  /** Multiply the magnification. */
+  zoom(factor) {
+    if (!this.#osd.world.getItemCount()) return;
+    this.#osd.viewport.zoomBy(factor);
+    this.#osd.viewport.applyConstraints();
+  }
+
+  /** One pixel of the image on one pixel of the page. */
+  actualSize() {
+    const item = this.#osd.world.getItemAt(0);
+    if (item) this.#osd.viewport.zoomTo(item.imageToViewportZoom(1));
+  }
+
+  fit() {
+    if (this.#osd.world.getItemCount()) this.#osd.viewport.goHome(this.#still);
+  }
+
+  #shownOpacity() {
+    return this.#visible ? this.#opacity : 0;
+  }
+
+  #load() {
+    const url = this.#mode === PROCESSED ? this.#subject.processed : this.#subject.file;
+    if (url === this.#baseUrl) return this.#showOverlay();
+    this.#baseUrl = url;
+    this.#dropOverlay();
+    this.#osd.open({ type: "image", url, buildPyramid: false });
+  }
+
+  #dropOverlay() {
+    this.#overlayUrl = "";
+    if (this.#overlay) this.#osd.world.removeItem(this.#overlay);
+    this.#overlay = null;
+  }
+
+  /** Lay the chosen method's picture over the image: loaded once it is asked for, and never twice. */
+  #showOverlay() {
+    let url = this.#subject?.overlays[this.#method] ?? "";
+    if (url && this.#mode === PROCESSED) url += "&frame=processed";
+    if (!url || url !== this.#overlayUrl) this.#dropOverlay();
+    if (!url || url === this.#overlayUrl || !this.#visible || !this.#osd.world.getItemCount()) return;
+    this.#overlayUrl = url;
+    this.#osd.addTiledImage({
+      tileSource: { type: "image", url, buildPyramid: false },
+      width: 1,
+      opacity: this.#shownOpacity(),
+      compositeOperation: MULTIPLY,
+      success: ({ item }) => {
+        // While it loaded the reader may have gone on to another image or method.
+        if (this.#overlayUrl !== url) return this.#osd.world.removeItem(item);
+        this.#overlay = item;
+        item.setOpacity(this.#shownOpacity());
+      },
+    });
+  }
+}

@@ -1,0 +1,89 @@
+"""Our words and numbers in templates, and the notices of every page."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from typing import Any
+
+from django import template
+from django.template import Context
+from django.utils.dateformat import format as date_format
+
+from diagnosis import permissions, wording
+from diagnosis.services import registry
+
+register = template.Library()
+
+register.filter("class_word", wording.class_word)
+register.filter("percent", wording.percent)
+register.filter("milliseconds", wording.milliseconds)
+register.filter("review_sentence", wording.review_sentence)
+register.filter("outcome_sentence", wording.outcome_sentence)
+
+
+@register.simple_tag
+def wording_of(name: str) -> str:
+    """A sentence of the wording module by its name: `{% wording_of "SCOPE_NOTICE" %}`."""
+    return str(getattr(wording, name))
+
+
+@register.filter
+def as_json(value: Any) -> str:
+    """A value as JSON, for a data attribute (escaped there as any text)."""
+    return json.dumps(value)
+
+
+@register.filter
+def ordinal(value: float | None) -> str:
+    """71.3 as `71st`."""
+    if value is None:
+        return ""
+    whole = round(value)
+    suffix = "th" if 10 <= whole % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(whole % 10, "th")
+    return f"{whole}{suffix}"
+
+
+@register.filter
+def figure(value: float | None) -> str:
+    """A metric to four digits behind the point; what is not defined reads n/a."""
+    return "n/a" if value is None else f"{value:.4f}"
+
+
+@register.filter
+def capitalised(text: str) -> str:
+    """The first letter large, the others untouched: `pre-B` becomes `Pre-B`."""
+    return text[:1].upper() + text[1:]
+
+
+@register.filter
+def share(part: int, whole: int) -> float:
+    """`part` of `whole` in percent, for a bar; 0 of nothing is 0."""
+    return round(100 * part / whole, 1) if whole else 0.0
+
+
+@register.filter
+def age(day: datetime.date, today: datetime.date) -> str:
+    """How long ago a day was, in the words of a worklist."""
+    days = (today - day).days
+    if days < 1:
+        return "today"
+    if days == 1:
+        return "yesterday"
+    return f"{days} days ago" if days < 60 else date_format(day, "j M Y")
+
+
+@register.filter
+def may(user: Any, action: str) -> bool:
+    """Whether the user's role allows an action: `{% if user|may:"review" %}`."""
+    return permissions.can(user, action)
+
+
+@register.inclusion_tag("diagnosis/_notices.html", takes_context=True)
+def page_notices(context: Context) -> dict[str, Any]:
+    """The notice of every page; to administrators also why no analysis can run, when none can."""
+    user = getattr(context.get("request"), "user", None)
+    problem = None
+    if user is not None and permissions.can(user, permissions.MANAGE_MODELS):
+        problem = registry.bundle_problem(laboratory=user.laboratory_id)
+    return {"notice": wording.RESEARCH_NOTICE, "problem": problem}

@@ -1,0 +1,139 @@
+"""The case page: film strip, viewer and reading panel; its live fragment; a drawn sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.http import require_POST, require_safe
+
+from diagnosis import permissions, selectors, wording
+from diagnosis.models import Case, SmearImage
+from diagnosis.services import intake
+from diagnosis.views.access import from_script, signed_in
+from diagnosis.views.frames import Progress, frame_of, progress_of
+from diagnosis.views.reading import NO_DRAFT, Draft, Reading, reading_of
+from ml.imaging.reading import MAX_BYTES
+
+
+def case_url(case: Case, image: SmearImage | None = None) -> str:
+    """Address of a case, with an image selected."""
+    url = reverse("diagnosis:case", args=[case.pk])
+    return f"{url}?image={image.pk}" if image is not None else url
+
+
+@require_safe
+@signed_in
+def case(request: HttpRequest, pk: int) -> HttpResponseBase:
+    """A case with one image selected (`?image=`); for our script, the reading panel of that image alone."""
+    if from_script(request):
+        wanted = _image_key(request)
+        if wanted is not None:
+            return render_panel(request, permissions.get_image_for(request.user, wanted))
+    return render_case(request, pk)
+
+
+def _image_key(request: HttpRequest) -> UUID | None:
+    try:
+        return UUID(request.GET.get("image", ""))
+    except ValueError:
+        return None
+
+
+def render_panel(
+    request: HttpRequest, image: SmearImage, *, draft: Draft = NO_DRAFT, said: str = "", status: int = 200
+) -> HttpResponse:
+    """The reading panel of one image. `said` is what a screen reader is told once it is there."""
+    reviews = list(image.reviews.select_related("reviewer"))
+    reading = reading_of(
+        user=request.user, image=image, reviews=reviews, total=image.case.images.count(), draft=draft
+    )
+    return render(request, "diagnosis/_panel.html", {"reading": reading, "said": said}, status=status)
+
+
+def render_case(
+    request: HttpRequest, pk: int, *, image: UUID | None = None, draft: Draft = NO_DRAFT, status: int = 200
+) -> HttpResponse:
+    """The whole page, with `image` or that of the address selected, else the first to read."""
+    case = selectors.case_detail(user=request.user, case_id=pk)
+    images = list(case.images.all())
+    selected = _selected(images, image or _image_key(request))
+    reading: Reading | None = None
+    if selected is not None:
+        reading = reading_of(
+            user=request.user,
+            image=selected,
+            reviews=selected.reviews_newest_first,  # type: ignore[attr-defined]
+            total=len(images),
+            draft=draft,
+        )
+    context = {
+        "case": case,
+        "frames": [frame_of(image) for image in images],
+        "progress": progress_of(images),
+        "reading": reading,
+        "earlier": list(selectors.earlier_cases(case=case)[:5]),
+        "methods": wording.METHOD_WORDS,
+        "max_bytes": MAX_BYTES,
+        "too_large": intake.too_large(),
+    }
+    return render(request, "diagnosis/case.html", context, status=status)
+
+
+def _selected(images: Sequence[SmearImage], wanted: UUID | None) -> SmearImage | None:
+    """The image asked for; else the first one suspected and unread, the first unread, the first."""
+    for image in images:
+        if image.pk == wanted:
+            return image
+    unread = [image for image in images if image.newest_review is None]
+    suspected = [i for i in unread if i.newest_analysis is not None and i.newest_analysis.suspected]
+    return next(iter([*suspected, *unread, *images]), None)
+
+
+@require_safe
+@signed_in
+def case_live(request: HttpRequest, pk: int) -> HttpResponseBase:
+    """What has changed on a case page since it was told last: 204 when nothing has.
+
+    `state` is the state it knows, `last` the position of the last image it shows, `open` whether it knows of
+    unfinished ones.
+    """
+    case = permissions.get_case_for(request.user, pk)
+    images = selectors.live_status(case=case)
+    progress = progress_of(images)
+    if request.GET.get("state") == progress.state:
+        return HttpResponse(status=204)
+    try:
+        last = int(request.GET.get("last", ""))
+    except ValueError:
+        last = 0
+    frames = [frame_of(image) for image in images]
+    context = {
+        "case": case,
+        "progress": progress,
+        "known": [frame for frame in frames if frame.image.position <= last],
+        "new": [frame for frame in frames if frame.image.position > last],
+        "said": _said(progress) if request.GET.get("open") and not progress.unfinished else "",
+        "is_live": True,
+    }
+    return render(request, "diagnosis/_live.html", context)
+
+
+def _said(progress: Progress) -> str:
+    """What a screen reader is told when the last image of a case is finished."""
+    parts = [f"{progress.suspected} suspected", f"{progress.indeterminate} indeterminate"]
+    if progress.failed:
+        parts.append(f"{progress.failed} failed")
+    return f"All images analysed: {', '.join(parts)}."
+
+
+@require_POST
+@signed_in
+def sample(request: HttpRequest, pk: int) -> HttpResponseBase:
+    """Draw a smear field into the case, marked as drawn, and show it."""
+    case = permissions.get_case_for(request.user, pk, permissions.UPLOAD)
+    image = intake.add_drawn_sample(user=request.user, case=case)
+    return HttpResponseRedirect(case_url(case, image))

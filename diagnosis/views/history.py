@@ -1,0 +1,54 @@
+"""The history: search, filters in the address, sort, pages."""
+
+from __future__ import annotations
+
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponseBase
+from django.shortcuts import render
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+
+from diagnosis import selectors
+from diagnosis.forms import HistoryForm
+from diagnosis.views.access import signed_in
+
+A_PAGE = 25
+COLUMNS = (
+    ("Case", "accession", "-accession"),
+    ("Patient", "patient", "-patient"),
+    ("Images say", "", ""),
+    ("Images", "", ""),
+    ("Read", "", ""),
+    ("Specimen", "", ""),
+    ("Received", "-received", "received"),
+    ("Opened by", "", ""),
+)
+"""Heading, the order its first click gives, and the order of the second."""
+
+
+@require_safe
+@signed_in
+def history(request: HttpRequest) -> HttpResponseBase:
+    """Cases that match the filters of the address."""
+    form = HistoryForm(request.GET, user=request.user)
+    filters = form.filters(request.GET.get("sort", ""))
+    page = Paginator(selectors.history(user=request.user, filters=filters), A_PAGE).get_page(
+        request.GET.get("page")
+    )
+    context = {
+        "form": form,
+        "page": page,
+        "headings": [_heading(*column, filters.sort) for column in COLUMNS],
+        "sort": filters.sort,
+        "today": timezone.localdate(),
+    }
+    return render(request, "diagnosis/history.html", context)
+
+
+def _heading(word: str, first: str, second: str, sort: str) -> dict[str, str | bool]:
+    """A column heading: the order it stands in, as ARIA calls it, and the order a click gives."""
+    direction = ""
+    if first and sort in (first, second):
+        direction = "descending" if sort.startswith("-") else "ascending"
+    next_sort = second if sort == first else first
+    return {"word": word, "aria": direction, "next": next_sort, "numeric": word == "Images"}

@@ -1,0 +1,142 @@
+"""The pictures of a smear image: as stored, small, as the network saw it, and the saliency overlay."""
+
+from __future__ import annotations
+
+import io
+from typing import BinaryIO
+from uuid import UUID
+
+import numpy as np
+from django.db.models.fields.files import FieldFile
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.utils.cache import get_conditional_response
+from django.views.decorators.http import require_safe
+from PIL import Image
+
+from diagnosis import permissions
+from diagnosis.models import Analysis, SmearImage
+from diagnosis.services.previews import THUMBNAIL_SIZE
+from diagnosis.views.access import signed_in
+from ml.saliency import METHODS, overlay_png
+
+KEPT = "private, max-age=86400, immutable"
+"""The addresses of these pictures change with their content: a browser need not ask again."""
+
+OVERLAY_SIZE = 1024
+"""Longer side of an overlay at most: a 7x7 map holds nothing that more pixels would show."""
+
+
+def _kept(response: HttpResponseBase, etag: str) -> HttpResponseBase:
+    response["Cache-Control"] = KEPT
+    response["ETag"] = etag
+    response["Content-Security-Policy"] = "default-src 'none'; sandbox"
+    response["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def _unchanged(request: HttpRequest, etag: str) -> HttpResponseBase | None:
+    """304 for a browser that has this very content; None for one that must be sent it."""
+    response = get_conditional_response(request, etag=etag)
+    return None if response is None else _kept(response, etag)
+
+
+def _open(file: FieldFile) -> BinaryIO:
+    try:
+        return file.storage.open(file.name, "rb")
+    except OSError as error:
+        raise Http404("The file of this image is gone.") from error
+
+
+def _send(file: FieldFile, media_type: str, name: str) -> FileResponse:
+    response = FileResponse(_open(file), content_type=media_type)
+    response["Content-Disposition"] = f'inline; filename="{name}"'
+    return response
+
+
+@require_safe
+@signed_in
+def image_file(request: HttpRequest, pk: UUID) -> HttpResponseBase:
+    """The stored bytes of an image."""
+    image = permissions.get_image_for(request.user, pk)
+    etag = f'"{image.stored_sha256}"'
+    suffix = image.stored_format.lower()
+    return _unchanged(request, etag) or _kept(
+        _send(image.file, image.media_type, f"image-{image.position}.{suffix}"), etag
+    )
+
+
+@require_safe
+@signed_in
+def image_thumbnail(request: HttpRequest, pk: UUID) -> HttpResponseBase:
+    """A small JPEG: the worker's, or one drawn now for an image that no worker has seen yet."""
+    image = permissions.get_image_for(request.user, pk)
+    etag = f'"{image.stored_sha256}-{THUMBNAIL_SIZE}"'
+    unchanged = _unchanged(request, etag)
+    if unchanged is not None:
+        return unchanged
+    if image.thumbnail and image.thumbnail.storage.exists(image.thumbnail.name):
+        return _kept(_send(image.thumbnail, "image/jpeg", f"image-{image.position}-small.jpg"), etag)
+    return _kept(HttpResponse(_small(image), content_type="image/jpeg"), etag)
+
+
+def _small(image: SmearImage) -> bytes:
+    with _open(image.file) as file, Image.open(file) as picture:
+        # A JPEG is decoded at an eighth of its size where that is enough: 5 ms instead of 40.
+        picture.draft("RGB", (THUMBNAIL_SIZE, THUMBNAIL_SIZE))
+        small = picture.convert("RGB")
+        small.thumbnail((THUMBNAIL_SIZE, THUMBNAIL_SIZE), Image.Resampling.BOX)
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+@require_safe
+@signed_in
+def image_processed(request: HttpRequest, pk: UUID) -> HttpResponseBase:
+    """What the network saw: the square of the newest analysis, or of the one named by `?analysis=`."""
+    image = permissions.get_image_for(request.user, pk)
+    analysis = _analysis_of(request, image)
+    if not analysis.processed:
+        raise Http404("There is no processed picture of this image.")
+    etag = f'"{analysis.processed.name.rsplit("/", 1)[-1]}"'
+    return _unchanged(request, etag) or _kept(
+        _send(analysis.processed, "image/png", f"image-{image.position}-processed.png"), etag
+    )
+
+
+@require_safe
+@signed_in
+def image_overlay(request: HttpRequest, pk: UUID, method: str) -> HttpResponseBase:
+    """One method's overlay of the image or, with `?frame=processed`, of what the network saw."""
+    image = permissions.get_image_for(request.user, pk)
+    analysis = _analysis_of(request, image)
+    if method not in METHODS or method not in analysis.maps:
+        raise Http404("There is no such overlay of this image.")
+    square = request.GET.get("frame") == "processed"
+    etag = f'"{analysis.pk}-{method}-{"square" if square else "image"}"'
+    unchanged = _unchanged(request, etag)
+    if unchanged is not None:
+        return unchanged
+    size = (OVERLAY_SIZE, OVERLAY_SIZE) if square else overlay_size(image.width, image.height)
+    picture = overlay_png(np.asarray(analysis.maps[method], dtype=np.float32), size)
+    return _kept(HttpResponse(picture, content_type="image/png"), etag)
+
+
+def overlay_size(width: int, height: int) -> tuple[int, int]:
+    """Width and height of the overlay of an image: the same shape, no larger than needed, never zero."""
+    scale = min(1.0, OVERLAY_SIZE / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _analysis_of(request: HttpRequest, image: SmearImage) -> Analysis:
+    wanted = request.GET.get("analysis")
+    if wanted is None:
+        analysis = image.newest_analysis
+    else:
+        try:
+            analysis = image.analyses.filter(pk=UUID(wanted)).first()
+        except ValueError:
+            analysis = None
+    if analysis is None:
+        raise Http404("There is no such analysis of this image.")
+    return analysis

@@ -1,0 +1,215 @@
+"""The reading panel: what, how sure, may the model judge this, my reading, where it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.urls import reverse
+
+from diagnosis import permissions, wording
+from diagnosis.models import Analysis, Review, SmearImage, User
+from diagnosis.views.frames import Mark, mark_of, revision_of
+
+TIMING_WORDS = {
+    "read": "reading the file",
+    "quality": "quality checks",
+    "preprocess": "preprocessing",
+    "predict": "network",
+    "domain": "domain",
+    "saliency": "saliency",
+    "previews": "previews",
+    "total": "in all",
+}
+
+
+@dataclass(frozen=True)
+class Probability:
+    """One class of the network's answer; `share` is 0..100, for the bar."""
+
+    word: str
+    value: float
+    is_top: bool
+    malignant: bool
+
+    @property
+    def share(self) -> float:
+        return round(100 * self.value, 1)
+
+
+@dataclass(frozen=True)
+class DomainScale:
+    """The domain score on a line from 0 to 100: the needle, and where the domain ends."""
+
+    needle: float
+    edge: float
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a reviewer had entered when it was refused, with the sentence that says why."""
+
+    error: str = ""
+    comment: str = ""
+    label: str = ""
+
+
+NO_DRAFT = Draft()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Everything the panel of one image shows."""
+
+    image: SmearImage
+    total: int
+    analysis: Analysis | None
+    mark: Mark
+    reviews: Sequence[Review]
+    may_review: bool
+    may_retry: bool
+    agreed_already: bool
+    draft: Draft
+
+    @property
+    def revision(self) -> str:
+        return revision_of(self.analysis)
+
+    @property
+    def is_done(self) -> bool:
+        return self.analysis is not None and self.analysis.state == Analysis.State.DONE
+
+    @property
+    def is_class(self) -> bool:
+        return self.is_done and self.analysis is not None and self.analysis.outcome == Analysis.Outcome.CLASS
+
+    @property
+    def is_indeterminate(self) -> bool:
+        return self.is_done and not self.is_class
+
+    @property
+    def is_failed(self) -> bool:
+        return self.analysis is not None and self.analysis.state == Analysis.State.FAILED
+
+    @property
+    def is_unfinished(self) -> bool:
+        return self.analysis is not None and not self.analysis.is_finished
+
+    @property
+    def is_subtype(self) -> bool:
+        return self.is_class and self.analysis is not None and self.analysis.suspected
+
+    @property
+    def is_own_site(self) -> bool:
+        """Whether the model was made for this laboratory; a shared one has no figures from its microscope."""
+        version = self.analysis.model_version if self.analysis else None
+        return version is not None and version.laboratory_id is not None
+
+    @property
+    def malignant_share(self) -> float | None:
+        """Share of malignant images where the model was calibrated, in percent."""
+        version = self.analysis.model_version if self.analysis else None
+        prevalence = version.manifest.get("prevalence") if version else None
+        if not isinstance(prevalence, dict) or version is None:
+            return None
+        malignant = version.manifest.get("malignant", list(wording.MALIGNANT))
+        return 100 * sum(share for label, share in prevalence.items() if label in malignant)
+
+    @property
+    def probabilities(self) -> list[Probability]:
+        if self.analysis is None or not self.analysis.probabilities:
+            return []
+        version = self.analysis.model_version
+        pairs = wording.ordered_probabilities(self.analysis.probabilities, version.classes if version else [])
+        malignant = version.manifest.get("malignant", wording.MALIGNANT) if version else wording.MALIGNANT
+        listed = [
+            Probability(
+                wording.class_word(label), value, label == self.analysis.top_label, label in malignant
+            )
+            for label, value in pairs
+        ]
+        return sorted(listed, key=lambda probability: -probability.value)
+
+    @property
+    def right_of_hundred(self) -> tuple[int, int] | None:
+        """The confidence interval as whole images out of 100."""
+        if self.analysis is None or self.analysis.confidence_low is None:
+            return None
+        return round(100 * self.analysis.confidence_low), round(100 * (self.analysis.confidence_high or 0))
+
+    @property
+    def domain(self) -> DomainScale | None:
+        analysis = self.analysis
+        if analysis is None or analysis.domain_score is None or not analysis.domain_threshold:
+            return None
+        edge = 60.0  # what lies beyond the domain gets the rest of the line, and stops at its end
+        needle = min(100.0, max(0.0, edge * analysis.domain_score / analysis.domain_threshold))
+        return DomainScale(round(needle, 1), edge)
+
+    @property
+    def checks(self) -> list[dict[str, Any]]:
+        return list(self.analysis.quality.get("checks", [])) if self.analysis else []
+
+    @property
+    def choices(self) -> list[tuple[str, str]]:
+        """What can be read instead of the model's class."""
+        labels = dict(wording.REVIEW_WORDS)
+        version = self.analysis.model_version if self.analysis else None
+        if version is not None:
+            own = {label: wording.class_word(label) for label in version.classes}
+            labels = {**own, wording.OTHER: labels[wording.OTHER]} | {
+                wording.NOT_JUDGEABLE: labels[wording.NOT_JUDGEABLE]
+            }
+        taken = self.analysis.label if self.is_class and self.analysis else None
+        return [(label, word) for label, word in labels.items() if label != taken]
+
+    @property
+    def timings(self) -> list[tuple[str, float]]:
+        timings = self.analysis.timings_ms if self.analysis else {}
+        known = [(word, timings[key]) for key, word in TIMING_WORDS.items() if key in timings]
+        return known + [(key, value) for key, value in timings.items() if key not in TIMING_WORDS]
+
+    @property
+    def file_url(self) -> str:
+        return reverse("diagnosis:image-file", args=[self.image.pk])
+
+    @property
+    def processed_url(self) -> str:
+        if self.analysis is None or not self.analysis.processed:
+            return ""
+        return f"{reverse('diagnosis:image-processed', args=[self.image.pk])}?analysis={self.analysis.pk}"
+
+    @property
+    def overlays(self) -> dict[str, str]:
+        """Saliency method -> address of its picture, for the methods this analysis has a map of."""
+        if self.analysis is None or not self.is_done:
+            return {}
+        return {
+            method: f"{reverse('diagnosis:image-overlay', args=[self.image.pk, method])}"
+            f"?analysis={self.analysis.pk}"
+            for method in wording.METHOD_WORDS
+            if method in self.analysis.maps
+        }
+
+
+def reading_of(
+    *, user: User, image: SmearImage, reviews: Sequence[Review], total: int, draft: Draft = NO_DRAFT
+) -> Reading:
+    """The panel of an image that came with its newest analysis and review; `reviews` newest first."""
+    analysis = image.newest_analysis
+    newest = reviews[0] if reviews else None
+    return Reading(
+        image=image,
+        total=total,
+        analysis=analysis,
+        mark=mark_of(analysis),
+        reviews=reviews,
+        may_review=permissions.can(user, permissions.REVIEW, image),
+        may_retry=permissions.can(user, permissions.RETRY, image),
+        agreed_already=newest is not None
+        and newest.verdict == Review.Verdict.AGREE
+        and newest.reviewer_id == user.pk
+        and newest.analysis_id == (analysis.pk if analysis else None),
+        draft=draft,
+    )
