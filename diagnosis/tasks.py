@@ -9,13 +9,13 @@ from celery import shared_task
 from diagnosis.services import analyze, upkeep
 
 
-@shared_task(name="diagnosis.tasks.analyze_image", queue="analysis")
+@shared_task(name="diagnosis.tasks.analyze_image")
 def analyze_image(analysis_id: str) -> None:
     """Run one analysis. It may arrive twice, or after a worker died: the claim in the database decides."""
     analyze.run(analysis_id=UUID(analysis_id))
 
 
-@shared_task(name="diagnosis.tasks.sweep", queue="upkeep")
+@shared_task(name="diagnosis.tasks.sweep")
 def sweep() -> None:
     """Bring back what a broker or a worker lost. Safe at any time and twice at once."""
     upkeep.sweep()

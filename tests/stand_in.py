@@ -6,7 +6,9 @@ the real one. Only the runtime is not: it answers with the logits it was told.
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -87,6 +89,14 @@ def make_bundle(folder: Path, *, name: str = "field-test") -> Bundle:
         "libraries": {},
     }
     return seal(place, manifest)
+
+
+def copy_bundle(source: Path, folder: Path, *, name: str) -> Bundle:
+    """The bundle `source` under another name in `folder/name`; much quicker than making one."""
+    place = folder / name
+    shutil.copytree(source, place)
+    manifest = json.loads((place / "bundle.json").read_text())
+    return seal(place, {k: v for k, v in manifest.items() if k not in ("files", "format")} | {"name": name})
 
 
 def load_stand_in(

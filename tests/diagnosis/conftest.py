@@ -111,17 +111,19 @@ def field_png(field_pixels: np.ndarray) -> bytes:
 
 
 @pytest.fixture
-def add_image(cast: Cast, case: Case, field_pixels: np.ndarray) -> Callable[..., SmearImage]:
-    """Adds an image to a case; every call another one, with the same looks."""
+def add_image(
+    cast: Cast, field_pixels: np.ndarray, request: pytest.FixtureRequest
+) -> Callable[..., SmearImage]:
+    """Adds an image to a case (to `case`, unless said); every call another one, with the same looks."""
     numbers = itertools.count(1)
 
     def add(*, to: Case | None = None, user: User | None = None, **more: Any) -> SmearImage:
         number = next(numbers)
         pixels = field_pixels.copy()
-        pixels[0, :8] = [[(number >> bit & 1) * 255] * 3 for bit in range(8)]
+        pixels[0, :8, 0] ^= np.array([number >> bit & 1 for bit in range(8)], np.uint8)
         return intake.add_image(
             user=user or cast.technician,
-            case=to or case,
+            case=to or request.getfixturevalue("case"),
             name=f"field {number}.png",
             stream=io.BytesIO(encoded(pixels)),
             **more,
