@@ -15,3 +15,5 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("", include("diagnosis.urls")),
 ]
+
+handler400 = "diagnosis.views.errors.bad_request"

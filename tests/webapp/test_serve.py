@@ -62,8 +62,14 @@ class Instance:
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:
         self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Return the exit status, with every line read."""
         code = self.process.wait(60)
         self._reader.join(5)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
         return code
 
 
@@ -111,8 +117,7 @@ def test_the_whole_life_of_an_installation(folder: Path) -> None:
 
     # A second one in the same folder gets one sentence, and so does one at the same port.
     twin = Instance(folder.parent / "other", PORT=str(port))
-    assert twin.process.wait(30) == 1
-    twin._reader.join(5)
+    assert twin.wait() == 1
     assert twin.text == (
         f"Leukoscope cannot start: Port {port} is in use: "
         f"stop what uses it, or choose another with PORT={port + 1}."
@@ -139,15 +144,13 @@ def test_the_whole_life_of_an_installation(folder: Path) -> None:
 def test_a_folder_that_is_no_folder_gets_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     instance = Instance(tmp_path / "file" / "var")
-    assert instance.process.wait(30) == 1
-    instance._reader.join(5)
+    assert instance.wait() == 1
     assert re.fullmatch(r"Leukoscope cannot start: Cannot write in .*: .*LEUKOSCOPE_VAR\.", instance.text)
 
 
 def test_a_port_that_is_no_number_gets_one_sentence(tmp_path: Path) -> None:
     instance = Instance(tmp_path, PORT="http")
-    assert instance.process.wait(30) == 1
-    instance._reader.join(5)
+    assert instance.wait() == 1
     assert instance.text == "Leukoscope cannot start: PORT must be a whole number, not 'http'."
 
 

@@ -34,6 +34,13 @@ def children_of(pid: int) -> list[psutil.Process]:
         return []
 
 
+@pytest.fixture
+def started() -> Callable[[], list[psutil.Process]]:
+    """Tells which processes were started below this one since the test began."""
+    before = set(children_of(os.getpid()))
+    return lambda: [process for process in children_of(os.getpid()) if process not in before]
+
+
 def gone(processes: list[psutil.Process]) -> bool:
     return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
 
@@ -68,12 +75,14 @@ def test_a_child_that_ends_while_starting_is_reported_with_its_last_words(tmp_pa
     supervisor.stop()
 
 
-def test_a_child_that_never_becomes_ready_is_reported(tmp_path: Path) -> None:
+def test_a_child_that_never_becomes_ready_is_reported(
+    tmp_path: Path, started: Callable[[], list[psutil.Process]]
+) -> None:
     supervisor = Supervisor([[Child("mute", SLEEP, ready=lambda: False, ready_seconds=0.2)]], logs=tmp_path)
     with pytest.raises(StartFailed, match="mute was not ready"):
         supervisor.start()
     supervisor.stop()
-    assert gone(children_of(os.getpid()))
+    assert gone(started())
 
 
 def test_a_crashed_child_is_started_again_with_growing_pauses(tmp_path: Path) -> None:
@@ -120,7 +129,9 @@ def test_what_a_crashed_child_started_does_not_outlive_it(tmp_path: Path) -> Non
         supervisor.stop()
 
 
-def test_a_child_deaf_to_the_stop_is_killed(tmp_path: Path) -> None:
+def test_a_child_deaf_to_the_stop_is_killed(
+    tmp_path: Path, started: Callable[[], list[psutil.Process]]
+) -> None:
     flag = tmp_path / "deaf"
     code = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
@@ -129,7 +140,7 @@ def test_a_child_deaf_to_the_stop_is_killed(tmp_path: Path) -> None:
     child = Child("deaf", [sys.executable, "-c", code], ready=flag.exists, stop_seconds=0.3)
     supervisor = Supervisor([[child]], logs=tmp_path)
     supervisor.start()
-    alive = children_of(os.getpid())
+    alive = started()
     assert alive
     supervisor.stop()
     assert gone(alive)
