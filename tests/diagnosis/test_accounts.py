@@ -1,0 +1,135 @@
+"""Accounts: the first one, and the admin site that shows an administrator her own laboratory alone."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth import authenticate
+from django.urls import reverse
+
+from diagnosis.models import AuditEvent, Laboratory, Site, User
+from diagnosis.services import accounts, audit
+
+pytestmark = pytest.mark.django_db
+
+
+def test_an_empty_installation_gets_an_administrator_with_a_password_of_its_own():
+    first, password = accounts.create_first_account()
+    assert (first.username, first.role, first.is_staff) == ("admin", "administrator", True)
+    assert len(password) >= 16
+    assert authenticate(username="admin", password=password) == first
+    assert accounts.create_first_account() is None
+
+
+def test_no_two_installations_share_a_password():
+    passwords = set()
+    for _ in range(3):
+        _, password = accounts.create_first_account()
+        passwords.add(password)
+        AuditEvent.objects.all()._raw_delete("default")
+        User.objects.all().delete()
+    assert len(passwords) == 3
+
+
+def test_a_given_password_is_used():
+    accounts.create_first_account(username="chief", password="chosen by hand")
+    assert authenticate(username="chief", password="chosen by hand").username == "chief"
+
+
+def test_a_second_superuser_joins_the_first_laboratory(cast):
+    made = User.objects.create_superuser("root", password="x")
+    assert (made.laboratory, made.role) == (cast.technician.laboratory, "administrator")
+    assert Laboratory.objects.count() == 2
+
+
+def test_a_login_is_recorded(cast):
+    event = audit.record_login(user=cast.hematologist)
+    assert (event.action, event.actor, event.laboratory) == (
+        "login",
+        cast.hematologist,
+        cast.hematologist.laboratory,
+    )
+
+
+# --- the admin site
+
+PAGES = ["user_changelist", "user_add", "site_changelist", "auditevent_changelist", "modelversion_changelist"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    ("who", "status"), [("administrator", 200), ("hematologist", 302), ("technician", 302), ("outsider", 302)]
+)
+def test_who_may_open_the_admin_site(client, cast, page, who, status):
+    client.force_login(cast[who])
+    assert client.get(reverse(f"admin:diagnosis_{page}")).status_code == status
+
+
+def test_staff_without_the_role_sees_nothing(client, cast):
+    cast.hematologist.is_staff = True
+    cast.hematologist.save()
+    client.force_login(cast.hematologist)
+    assert client.get(reverse("admin:diagnosis_user_changelist")).status_code == 403
+
+
+def test_an_administrator_sees_her_own_laboratory_alone(client, cast):
+    client.force_login(cast.administrator)
+    page = client.get(reverse("admin:diagnosis_user_changelist")).content.decode()
+    assert "hedy" in page
+    assert "otto" not in page
+    foreign = client.get(reverse("admin:diagnosis_user_change", args=[cast.outsider.pk]))
+    assert foreign.status_code == 302
+    assert client.get(reverse("admin:diagnosis_auditevent_changelist")).status_code == 200
+
+
+def test_a_new_account_joins_the_administrator_s_laboratory(client, cast):
+    client.force_login(cast.administrator)
+    answer = client.post(
+        reverse("admin:diagnosis_user_add"),
+        {
+            "username": "nora",
+            "first_name": "Nora",
+            "last_name": "New",
+            "role": "hematologist",
+            "usable_password": "true",
+            "password1": "a long passphrase 1",
+            "password2": "a long passphrase 1",
+            "is_superuser": "on",
+            "laboratory": cast.outsider.laboratory_id,
+        },
+    )
+    assert answer.status_code == 302
+    made = User.objects.get(username="nora")
+    assert (made.laboratory, made.role) == (cast.administrator.laboratory, "hematologist")
+    assert (made.is_staff, made.is_superuser) == (False, False)
+    assert AuditEvent.objects.get(action="create_user").actor == cast.administrator
+
+
+@pytest.mark.parametrize(("role", "is_staff"), [("administrator", True), ("technician", False)])
+def test_the_role_decides_who_enters_the_admin_site(client, cast, role, is_staff):
+    client.force_login(cast.administrator)
+    values = {
+        "username": "hedy",
+        "first_name": "",
+        "last_name": "",
+        "email": "",
+        "role": role,
+        "is_active": "on",
+    }
+    client.post(reverse("admin:diagnosis_user_change", args=[cast.hematologist.pk]), values)
+    cast.hematologist.refresh_from_db()
+    assert (cast.hematologist.role, cast.hematologist.is_staff) == (role, is_staff)
+
+
+def test_the_audit_can_only_be_read(client, cast):
+    event = audit.record_login(user=cast.administrator)
+    client.force_login(cast.administrator)
+    page = reverse("admin:diagnosis_auditevent_change", args=[event.pk])
+    assert client.get(page).status_code == 200
+    assert client.post(page, {"action": "changed"}).status_code == 403
+    assert client.post(reverse("admin:diagnosis_auditevent_delete", args=[event.pk])).status_code == 403
+
+
+def test_a_site_is_added_to_the_own_laboratory(client, cast):
+    client.force_login(cast.administrator)
+    client.post(reverse("admin:diagnosis_site_add"), {"name": "Scope 2"})
+    assert Site.objects.get().laboratory == cast.administrator.laboratory
