@@ -59,8 +59,8 @@ def waiting_messages(queue: str = ANALYSIS_QUEUE) -> int | None:
             channel = connection.default_channel
             return int(channel.queue_declare(queue=queue, passive=True).message_count)
     except _broker_errors() as error:
-        # Some transports answer so for a queue that was never declared, as in an empty broker.
-        if getattr(error, "reply_code", None) == 404:
+        # No such queue, as in a broker that restarted empty. Kombu's transports give the code as a string.
+        if str(getattr(error, "reply_code", "")) == "404":
             return 0
         logger.warning("The broker does not answer: %s", error)
         return None
