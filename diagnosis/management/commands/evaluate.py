@@ -1,0 +1,190 @@
+"""`manage.py evaluate`: the figures of a bundle on labelled images, each with its split, n and interval."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Any, cast
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from diagnosis import wording
+from diagnosis.services import predictors
+from ml.data.manifest import Manifest, ManifestError, load_manifest
+from ml.evaluation import report
+from ml.evaluation.intervals import RESAMPLES
+from ml.evaluation.predictions import EvaluationError, write_predictions_csv
+from ml.evaluation.run import SEED, Evaluated, Request, evaluate, write_plots
+
+# Tables are measured for this many columns where the output is no terminal.
+PLAIN_WIDTH = 140
+
+
+class Command(BaseCommand):
+    help = (
+        "Measure a bundle on labelled images: a folder with index.csv (columns path and label; patient, "
+        "subject, block or group for images that belong together; site), such a CSV file, or one folder a "
+        "class. Images the bundle was trained or validated on are left out by SHA-256, exact duplicates are "
+        "counted once, and both are said. Class metrics count every image, the gate ignored; those of the "
+        "abstaining model stand below. Every figure has a 95 % interval from 2,000 bootstrap resamples of "
+        "whole groups; 'w' marks Wilson's interval over images, where all resamples agree."
+    )
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--bundle", metavar="B", help="bundle folder, or its name (default: the active one)"
+        )
+        parser.add_argument(
+            "--data", metavar="DIR_OR_MANIFEST", required=True, type=Path, help="labelled images"
+        )
+        parser.add_argument(
+            "--json", metavar="FILE", help="write everything as JSON ('-' for standard output)"
+        )
+        parser.add_argument(
+            "--split",
+            choices=("auto", "test", "all"),
+            default="auto",
+            help="test: the bundle's own test images; all: every image it has not seen; auto (default): test "
+            "where the data hold any of them, else all",
+        )
+        parser.add_argument(
+            "--include-seen", action="store_true", help="also judge images of training (figures will flatter)"
+        )
+        parser.add_argument(
+            "--map",
+            metavar="LABEL=CLASS",
+            action="append",
+            default=[],
+            help="the bundle's class for a label of the data; repeatable",
+        )
+        parser.add_argument(
+            "--repaint",
+            action="store_true",
+            help="also judge each image repainted with the stain of an image of another class",
+        )
+        parser.add_argument(
+            "--runtime", choices=("auto", "openvino", "tensorflow"), help="instead of the settings'"
+        )
+        parser.add_argument(
+            "--compare-runtime",
+            choices=("openvino", "tensorflow"),
+            help="also judge with this runtime, and count equal classes",
+        )
+        parser.add_argument(
+            "--seed", type=int, default=SEED, help="of bootstrap and repainting (default %(default)s)"
+        )
+        parser.add_argument(
+            "--resamples", type=int, default=RESAMPLES, help="of the bootstrap (default %(default)s)"
+        )
+        parser.add_argument("--predictions", metavar="FILE", type=Path, help="write one line an image as CSV")
+        parser.add_argument(
+            "--plots", metavar="DIR", type=Path, help="write ROC, confusion and other plots as SVG"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["resamples"] < 1:
+            raise CommandError("--resamples must be at least 1.")
+        request = Request(
+            part=options["split"],
+            include_seen=options["include_seen"],
+            repaint=options["repaint"],
+            mapping=parse_mapping(options["map"]),
+            seed=options["seed"],
+            resamples=options["resamples"],
+        )
+        try:
+            manifest: Manifest = load_manifest(options["data"])
+            folder = predictors.folder_to_serve(options["bundle"])
+            predictor = predictors.load(folder, runtime=options["runtime"])
+            other = predictors.load(folder, runtime=name) if (name := options["compare_runtime"]) else None
+            with progress_bar() as bar:
+
+                def track(things: Iterable[Any], total: int, description: str) -> Iterable[Any]:
+                    return bar.track(things, total=total, description=description)
+
+                found = evaluate(predictor, manifest, request, other_runtime=other, track=track)
+        except (ManifestError, EvaluationError, predictors.ModelUnavailable) as problem:
+            raise CommandError(str(problem)) from problem
+        self.write_files(found, predictor.bundle, options)
+        if options["json"] == "-":
+            self.stdout.write(json.dumps(found.to_dict(), indent=1, allow_nan=False))
+        else:
+            self.print_report(found)
+
+    def write_files(self, found: Evaluated, bundle: Any, options: dict[str, Any]) -> None:
+        """Write what was asked for as files."""
+        if options["predictions"]:
+            write_predictions_csv(options["predictions"], found.rows, bundle.classes)
+        if options["plots"]:
+            write_plots(
+                options["plots"],
+                found.rows,
+                classes=bundle.classes,
+                malignant=bundle.malignant,
+                temperature=bundle.temperature,
+            )
+        if options["json"] and options["json"] != "-":
+            text = json.dumps(found.to_dict(), indent=1, allow_nan=False)
+            Path(options["json"]).write_text(text + "\n", encoding="utf-8")
+
+    def print_report(self, found: Evaluated) -> None:
+        """Print the evidence as tables, then what did not count and what to know."""
+        out = getattr(self.stdout, "_out", self.stdout)
+        terminal = bool(getattr(out, "isatty", bool)())
+        console = Console(file=cast("IO[str]", out), width=None if terminal else PLAIN_WIDTH, highlight=False)
+        section = found.evidence.sections[0]
+        console.print(report.metrics_table(section))
+        console.print(report.per_class_table(section))
+        console.print(report.confusion_table(section))
+        if found.evidence.sites:
+            console.print(report.comparison_table("By site", found.evidence.sites))
+        for repainted in found.evidence.repainted:
+            console.print(report.metrics_table(repainted))
+        if found.evidence.runtimes:
+            console.print(report.runtime_table(found.evidence.runtimes))
+        for line in remarks(found):
+            console.print(line, markup=False)
+
+
+def remarks(found: Evaluated) -> list[str]:
+    """What did not count and what to know, a sentence each."""
+    left_out = [f"{count} {reason}" for reason, count in found.selection.left_out.items()]
+    lines = [f"Left out: {'; '.join(left_out)}." if left_out else "Left out: none."]
+    if found.other_labels:
+        others = ", ".join(f"{label} ({count})" for label, count in found.other_labels.items())
+        lines.append(
+            f"Not judged, because the bundle has no such class: {others}. --map LABEL=CLASS includes them."
+        )
+    lines += [f"Not read: {one.name}: {one.reason}" for one in found.unreadable]
+    lines += [f"{note}." for note in found.evidence.sections[0].notes]
+    name, sha256 = found.evidence.bundle["name"], found.evidence.bundle["sha256"][:12]
+    lines.append(f"{name} ({sha256}) on {found.runtime}, {found.device}; seed {found.evidence.seed}.")
+    lines.append(wording.RESEARCH_NOTICE)
+    return lines
+
+
+def parse_mapping(pairs: Iterable[str]) -> dict[str, str]:
+    """Read LABEL=CLASS pairs."""
+    mapping = {}
+    for pair in pairs:
+        label, sign, target = pair.partition("=")
+        if not (sign and label and target):
+            raise CommandError(f"--map needs LABEL=CLASS, not {pair}.")
+        mapping[label] = target
+    return mapping
+
+
+def progress_bar() -> Progress:
+    """A bar on standard error, so that standard output stays what it is asked for."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )

@@ -1,0 +1,184 @@
+"""The evidence as tables for a terminal. Every table says which images it was measured on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from rich import box
+from rich.table import Table
+
+from ml.evaluation.evidence import GateRow, RuntimeRow, Section
+from ml.evaluation.intervals import Figure
+
+NOT_DEFINED = "not defined"
+NO_INTERVAL = "no interval"
+
+CLASS_METRICS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "precision_weighted": "precision, weighted",
+    "precision_macro": "precision, macro",
+    "recall_weighted": "recall (sensitivity), weighted",
+    "recall_macro": "recall (sensitivity), macro",
+    "specificity_weighted": "specificity, weighted",
+    "specificity_macro": "specificity, macro",
+    "f1_weighted": "F1, weighted",
+    "f1_macro": "F1, macro",
+    "auroc_macro": "AUROC, one against the rest, mean",
+    "auroc_malignant": "AUROC, malignant against benign",
+    "sensitivity_malignant": "sensitivity for malignant",
+    "specificity_malignant": "specificity for malignant",
+    "log_loss": "log loss",
+    "log_loss_before_scaling": "log loss before temperature scaling",
+    "ece": "ECE",
+    "ece_before_scaling": "ECE before temperature scaling",
+    "brier": "Brier score",
+}
+ABSTAINING_METRICS = {
+    "coverage": "coverage (given a class)",
+    "risk": "risk (wrong among those)",
+    "balanced_accuracy_kept": "balanced accuracy among those",
+    "sensitivity_malignant_kept": "sensitivity for malignant among those",
+    "malignant_not_called": "malignant images called benign, of all",
+}
+PER_CLASS = {
+    "precision": "precision",
+    "recall": "recall",
+    "specificity": "specificity",
+    "f1": "F1",
+    "auroc": "AUROC",
+}
+SUMMARY = ("accuracy", "balanced_accuracy", "f1_macro", "auroc_malignant", "ece", "coverage", "risk")
+
+
+def figure_words(figure: Figure) -> str:
+    """Return `0.987 (0.971 to 0.996)`, with a mark where the interval is Wilson's."""
+    if not figure.defined:
+        return NOT_DEFINED
+    if not math.isfinite(figure.low):
+        return f"{figure.value:.4f} ({NO_INTERVAL})"
+    mark = " w" if figure.method == "wilson" else ""
+    return f"{figure.value:.4f} ({figure.low:.4f} to {figure.high:.4f}){mark}"
+
+
+def section_words(section: Section) -> str:
+    """Return which images a section was measured on, in one line."""
+    return f"{section.data}; {section.split}; {section.n} images in {section.groups} groups"
+
+
+def metrics_table(section: Section) -> Table:
+    """Every image's class, the gate ignored, and below what the abstaining model does."""
+    table = _table(section.name, section_words(section))
+    table.add_column("metric")
+    table.add_column("value (95 % interval)", no_wrap=True)
+    for name, words in CLASS_METRICS.items():
+        if name in section:
+            table.add_row(words, figure_words(section[name]))
+    if "coverage" in section:
+        table.add_section()
+        table.add_row("with the gate (the abstaining model):", "", style="dim")
+        for name, words in ABSTAINING_METRICS.items():
+            if name in section:
+                table.add_row(words, figure_words(section[name]))
+    return table
+
+
+def per_class_table(section: Section) -> Table:
+    """Precision, recall, specificity, F1 and area of each class, each on two lines: value and interval."""
+    table = _table("By class, the gate ignored", section_words(section))
+    table.add_column("class")
+    table.add_column("n", justify="right")
+    for words in PER_CLASS.values():
+        table.add_column(words, no_wrap=True)
+    for index, label in enumerate(section.classes):
+        cells = [figure_words(section[f"{name}/{label}"]).replace(" (", "\n(") for name in PER_CLASS]
+        table.add_row(label, str(sum(section.confusion[index])), *cells)
+    return table
+
+
+def confusion_table(section: Section) -> Table:
+    """Counts of images: labels in rows, classes given in columns."""
+    table = _table("Confusion matrix, the gate ignored", "rows: label; columns: class given")
+    table.add_column("label")
+    for label in section.classes:
+        table.add_column(label, justify="right")
+    for row, label in enumerate(section.classes):
+        cells = [
+            f"[bold]{count}[/bold]" if column == row else str(count)
+            for column, count in enumerate(section.confusion[row])
+        ]
+        table.add_row(label, *cells)
+    return table
+
+
+def comparison_table(title: str, sections: Sequence[Section]) -> Table:
+    """The main figures of several sections side by side: one line each (sites, baselines, ablations)."""
+    table = _table(title, None)
+    table.add_column("")
+    table.add_column("images / groups", justify="right")
+    names = [name for name in SUMMARY if any(name in section for section in sections)]
+    words = {**CLASS_METRICS, **ABSTAINING_METRICS}
+    for name in names:
+        table.add_column(words[name])
+    for section in sections:
+        cells = [
+            figure_words(section[name]).replace(" (", "\n(") if name in section else "" for name in names
+        ]
+        table.add_row(
+            f"{section.name}\n[dim]{section.split}[/dim]", f"{section.n} / {section.groups}", *cells
+        )
+    return table
+
+
+def gate_table(rows: Sequence[GateRow]) -> Table:
+    """What the gate kept and turned away, by kind of image, with Wilson's intervals."""
+    table = _table("The gate", "intervals are Wilson's; an image can have several reasons")
+    for words in ("images of", "n", "given a class", "turned away", "median domain score", "reasons"):
+        table.add_column(words, justify="right" if words in ("n", "median domain score") else "left")
+    for row in rows:
+        reasons = "\n".join(f"{count} x {reason}" for reason, count in row.reasons.items())
+        table.add_row(
+            row.name,
+            str(row.n),
+            _percent(row.kept_share),
+            _percent(row.turned_away),
+            f"{row.median_score:.2f}",
+            reasons,
+        )
+    return table
+
+
+def runtime_table(rows: Sequence[RuntimeRow]) -> Table:
+    """Whether runtimes give the same classes on the same images."""
+    table = _table("Runtimes", None)
+    for words in (
+        "runtime",
+        "device",
+        "compared with",
+        "classes equal",
+        "largest difference of a probability",
+    ):
+        table.add_column(words)
+    for row in rows:
+        equal = f"{row.classes_equal} of {row.n}"
+        table.add_row(row.runtime, row.device, row.against, equal, f"{row.largest_difference:.2g}")
+    return table
+
+
+def _table(title: str, caption: str | None) -> Table:
+    return Table(
+        title=title,
+        caption=caption,
+        title_justify="left",
+        caption_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+
+
+def _percent(figure: Figure) -> str:
+    if not figure.defined:
+        return NOT_DEFINED
+    return f"{figure.value:.1%} ({figure.low:.1%} to {figure.high:.1%})"

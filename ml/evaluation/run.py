@@ -1,0 +1,230 @@
+"""One evaluation from start to end: a loaded bundle and labelled images in, evidence out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from ml.calibration import remove_temperature
+from ml.data.manifest import Manifest
+from ml.evaluation import plots
+from ml.evaluation.evidence import Evidence, RuntimeRow, Section, compare_runtimes, make_section
+from ml.evaluation.intervals import RESAMPLES
+from ml.evaluation.judging import (
+    Part,
+    PredictorLike,
+    Repainter,
+    Selection,
+    judge,
+    select,
+    with_class_labels,
+)
+from ml.evaluation.metrics import confusion_matrix
+from ml.evaluation.predictions import Row, Unreadable, to_judged
+
+SEED = 20
+"""Of the bootstrap and of repainting, unless another is given."""
+
+Track = Callable[[Iterable[Any], int, str], Iterable[Any]]
+"""Hands on what it is given, and may draw progress: (things, how many, description)."""
+
+
+class BundleLike(Protocol):
+    """What is read of a bundle (`ml.bundle.Bundle` has it)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def manifest(self) -> dict[str, Any]: ...
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+    @property
+    def malignant(self) -> tuple[str, ...]: ...
+    @property
+    def temperature(self) -> float: ...
+
+
+class LoadedPredictor(PredictorLike, Protocol):
+    """A predictor that knows its bundle and where it runs (`ml.serving.Predictor` does)."""
+
+    @property
+    def bundle(self) -> BundleLike: ...
+    @property
+    def runtime(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of an evaluation; see `ml.evaluation.judging.select` for `part` and `include_seen`."""
+
+    part: Part = "auto"
+    include_seen: bool = False
+    repaint: bool = False
+    mapping: Mapping[str, str] = field(default_factory=dict)
+    seed: int = SEED
+    resamples: int = RESAMPLES
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The evidence, the rows it was computed from, and what did not count."""
+
+    evidence: Evidence
+    rows: tuple[Row, ...]
+    selection: Selection
+    unreadable: tuple[Unreadable, ...]
+    other_labels: dict[str, int]
+    data: str
+    runtime: str
+    device: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it but the rows for JSON: the schema of `ml.evaluation.evidence`, and `evaluated`."""
+        return {
+            **self.evidence.to_dict(),
+            "evaluated": {
+                "data": self.data,
+                "split": self.selection.split,
+                "n": len(self.rows),
+                "groups": len({row.group for row in self.rows}),
+                "left_out": self.selection.left_out,
+                "other_labels": self.other_labels,
+                "unreadable": [{"path": one.name, "reason": one.reason} for one in self.unreadable],
+                "runtime": self.runtime,
+                "device": self.device,
+            },
+        }
+
+
+def evaluate(
+    predictor: LoadedPredictor,
+    manifest: Manifest,
+    request: Request,
+    *,
+    other_runtime: LoadedPredictor | None = None,
+    track: Track = lambda things, total, description: things,
+) -> Evaluated:
+    """Judge a manifest's images with a bundle and measure everything `request` asks for.
+
+    Args:
+        other_runtime: the same bundle in another runtime, to compare answers with.
+        track: draws progress.
+
+    Raises:
+        EvaluationError: the data's labels or images leave nothing to judge.
+    """
+    bundle = predictor.bundle
+    items, others = with_class_labels(manifest.items, bundle.classes, request.mapping)
+    seen = bundle.manifest["data"]
+    selection = select(items, seen, part=request.part, include_seen=request.include_seen)
+
+    def run(which: LoadedPredictor, description: str, **options: Any) -> list[Row | Unreadable]:
+        answers = judge(selection.items, which, bundle.classes, **options)
+        return list(track(answers, len(selection.items), description))
+
+    def measure(rows: Sequence[Row], name: str, notes: Sequence[str] = ()) -> Section:
+        return make_section(
+            to_judged(rows, classes=bundle.classes, malignant=bundle.malignant),
+            name=name,
+            model=f"{bundle.name} on {predictor.runtime}",
+            data=manifest.name,
+            split=selection.split,
+            seed=request.seed,
+            temperature=bundle.temperature,
+            resamples=request.resamples,
+            notes=notes,
+        )
+
+    answers = run(predictor, "Judging images")
+    rows = [one for one in answers if isinstance(one, Row)]
+    sections = (measure(rows, f"{bundle.name} on {manifest.name}", selection.notes),)
+    sites = sorted({row.site for row in rows})
+    by_site = [
+        measure([row for row in rows if row.site == site], site or "site not stated")
+        for site in (sites if len(sites) > 1 else ())
+    ]
+    repainted: tuple[Section, ...] = ()
+    if request.repaint:
+        painter = Repainter(selection.items, np.random.default_rng(request.seed))
+        painted = [
+            one for one in run(predictor, "Judging repainted images", alter=painter) if isinstance(one, Row)
+        ]
+        repainted = (measure(painted, f"{bundle.name}, stain repainted to that of another class"),)
+    runtimes: tuple[RuntimeRow, ...] = ()
+    if other_runtime is not None:
+        compared = [
+            one for one in run(other_runtime, f"Judging on {other_runtime.runtime}") if isinstance(one, Row)
+        ]
+        runtimes = (
+            compare_runtimes(
+                rows,
+                compared,
+                runtime=other_runtime.runtime,
+                device=other_runtime.device,
+                against=predictor.runtime,
+            ),
+        )
+    return Evaluated(
+        evidence=Evidence(
+            bundle={"name": bundle.name, "sha256": bundle.sha256, "temperature": bundle.temperature},
+            seed=request.seed,
+            resamples=request.resamples,
+            sections=sections,
+            sites=tuple(by_site),
+            repainted=repainted,
+            runtimes=runtimes,
+        ),
+        rows=tuple(rows),
+        selection=selection,
+        unreadable=tuple(one for one in answers if isinstance(one, Unreadable)),
+        other_labels=dict(sorted(others.items())),
+        data=manifest.name,
+        runtime=predictor.runtime,
+        device=predictor.device,
+    )
+
+
+def write_plots(
+    folder: Path,
+    rows: Sequence[Row],
+    *,
+    classes: Sequence[str],
+    malignant: Sequence[str],
+    temperature: float,
+    history: Mapping[str, Sequence[float]] | None = None,
+) -> list[Path]:
+    """Write the plots of one set of predictions as SVG into `folder` and return their paths."""
+    judged = to_judged(rows, classes=classes, malignant=malignant)
+    correct = judged.predicted == judged.labels
+    kept = judged.kept
+    gate = (float(kept.mean()), float(1 - correct[kept].mean())) if kept.any() else None
+    certainty = {
+        "confidence": judged.probabilities.max(axis=1),
+        "nearness to the domain": np.asarray([-row.domain_score for row in rows]),
+    }
+    drawn = {
+        "roc": (plots.roc_plot(judged), "ROC curves"),
+        "precision-recall": (plots.precision_recall_plot(judged), "Precision over recall"),
+        "confusion": (plots.confusion_plot(confusion_matrix(judged), classes), "Confusion matrix"),
+        "reliability": (
+            plots.reliability_plot(judged, remove_temperature(judged.probabilities, temperature)),
+            "Reliability",
+        ),
+        "risk-coverage": (plots.risk_coverage_plot(correct, certainty, gate), "Risk over coverage"),
+    }
+    if history:
+        drawn["history"] = (plots.history_plot(history), "Training history")
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, (plot, title) in drawn.items():
+        written.append(folder / f"{name}.svg")
+        plots.write_svg(plot, written[-1], title)
+    return written
