@@ -194,7 +194,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def drawn_bundle(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, Manifest, Split]:
-    """A small bundle trained on drawn classes, its drawn fields and their split; made once, in a minute or two."""
+    """A small bundle trained on drawn classes, its fields and their split; made once, in a minute or two."""
     from tests.drawn_bundle import train_drawn_bundle
 
     return train_drawn_bundle(tmp_path_factory.mktemp("drawn"))

@@ -14,10 +14,12 @@ if "LEUKOSCOPE_TEST_VAR" not in os.environ:
 os.environ["LEUKOSCOPE_VAR"] = os.environ["LEUKOSCOPE_TEST_VAR"]
 
 from webapp.settings import *  # noqa: F403
-from webapp.settings import DATABASES, STORAGES, VAR_DIR
+from webapp.settings import DATABASES, STATIC_ROOT, STORAGES, VAR_DIR
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 STORAGES = {**STORAGES, "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
+
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # whitenoise warns of a folder that is not there
 
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # A file, as in service: what Django takes otherwise lies in memory and locks tables between threads.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
 from celery import Celery
 from celery.signals import worker_ready
+
+logger = logging.getLogger(__name__)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 
@@ -16,8 +19,22 @@ app.autodiscover_tasks()
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
-def tell_supervisor(**_: object) -> None:
-    """Touch the file that the supervisor waits for, once the worker really takes tasks."""
+def begin(**_: object) -> None:
+    """Load the model of an analysis worker, then touch the file that the supervisor waits for.
+
+    A model that cannot be loaded stops nothing: the first analysis tries again, and pages say what is wrong.
+    """
+    if "analysis" in app.amqp.queues.consume_from:
+        from django.db import DatabaseError
+
+        from diagnosis.services import predictors, registry
+
+        try:
+            version = registry.active_version()
+            if version is not None:
+                predictors.CACHE.get(version)
+        except (predictors.ModelUnavailable, DatabaseError) as problem:
+            logger.warning("No model is loaded yet: %s", problem)
     ready_file = os.environ.get("LEUKOSCOPE_READY_FILE")
     if ready_file:
         Path(ready_file).touch()

@@ -10,7 +10,7 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from kombu import Exchange, Queue
 
-from webapp import places
+from webapp import places, processes
 from webapp.database import parse_database_url, sqlite_database
 from webapp.env import Env, EnvironmentProblem
 
@@ -35,6 +35,13 @@ try:
     LEUKOSCOPE_RUNTIME = env.choice("LEUKOSCOPE_RUNTIME", "auto", ("auto", "openvino", "tensorflow"))
     # How long a worker may be silent about an analysis it claimed before the sweep gives it to another one.
     LEUKOSCOPE_LEASE_SECONDS = env.integer("LEUKOSCOPE_LEASE_SECONDS", 30, minimum=5, maximum=3600)
+    # Threads of the network in one analysis worker: the workers share the cores, none takes them all.
+    LEUKOSCOPE_THREADS = env.integer(
+        "LEUKOSCOPE_THREADS",
+        max(1, processes.cores() // processes.analysis_workers(env)),
+        minimum=1,
+        maximum=256,
+    )
     LEUKOSCOPE_LANGUAGE = env.text("LEUKOSCOPE_LANGUAGE", "en")
     TIME_ZONE = env.text("LEUKOSCOPE_TIME_ZONE", "UTC")
     LOG_LEVEL = env.choice("LEUKOSCOPE_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))

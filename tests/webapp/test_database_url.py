@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -74,9 +75,10 @@ def test_sqlite_runs_in_wal_mode_with_normal_synchronisation(tmp_path: Path) -> 
 
 def test_two_writers_wait_for_each_other_and_lose_nothing(tmp_path: Path) -> None:
     path = tmp_path / "db.sqlite3"
-    with sqlite3.connect(path) as setup:
+    with closing(sqlite3.connect(path)) as setup:
         setup.execute("CREATE TABLE tally (n INTEGER)")
         setup.execute("INSERT INTO tally VALUES (0)")
+        setup.commit()
     failures: list[Exception] = []
 
     def count_up() -> None:
@@ -101,5 +103,5 @@ def test_two_writers_wait_for_each_other_and_lose_nothing(tmp_path: Path) -> Non
     for thread in threads:
         thread.join()
     assert failures == []
-    with sqlite3.connect(path) as result:
+    with closing(sqlite3.connect(path)) as result:
         assert result.execute("SELECT n FROM tally").fetchone() == (75,)
