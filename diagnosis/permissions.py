@@ -46,7 +46,8 @@ def laboratory_id_of(obj: Any) -> int | None:
         return obj.case.laboratory_id
     if isinstance(obj, Analysis | Review):
         return obj.image.case.laboratory_id
-    return obj.laboratory_id
+    owner: int | None = obj.laboratory_id
+    return owner
 
 
 def can(user: Any, action: str, obj: Any = None) -> bool:

@@ -78,7 +78,7 @@ def worklist(*, user: User, unread_only: bool = False) -> QuerySet[Case]:
     `failed_count`, `unfinished_count`, `reviewed_count`, `unread_count`, `overruled_count`, `rank` and
     `active_at`. With `unread_only`, cases whose every image has been reviewed are left out.
     """
-    cases = _with_counts(_cases_of(user))
+    cases: QuerySet[Any] = _with_counts(_cases_of(user))
     if unread_only:
         unread = SmearImage.objects.filter(case=OuterRef("pk"), newest_review__isnull=True)
         images = SmearImage.objects.filter(case=OuterRef("pk"))
@@ -222,10 +222,13 @@ def _image_conditions(filters: HistoryFilters) -> Q:
 
 def _on_images(condition: Q) -> Q:
     """A condition on smear images as one on the images of a case."""
-    children: list[Any] = [
-        _on_images(child) if isinstance(child, Q) else (f"images__{child[0]}", child[1])
-        for child in condition.children
-    ]
+    children: list[Any] = []
+    for child in condition.children:
+        if isinstance(child, Q):
+            children.append(_on_images(child))
+        else:
+            field, value = child  # type: ignore[misc]  # the leaves of a Q are pairs
+            children.append((f"images__{field}", value))
     return Q(*children, _connector=condition.connector, _negated=condition.negated)
 
 

@@ -25,7 +25,7 @@ class SmearStorage(FileSystemStorage):
     def get_available_name(self, name: str, max_length: int | None = None) -> str:
         return name
 
-    def _save(self, name: str, content: File) -> str:
+    def _save(self, name: str, content: File[bytes]) -> str:
         target = Path(self.path(name))
         incoming = Path(self.path(INCOMING))
         incoming.mkdir(parents=True, exist_ok=True)

@@ -9,13 +9,13 @@ from celery import shared_task
 from diagnosis.services import analyze, upkeep
 
 
-@shared_task(name="diagnosis.tasks.analyze_image")
+@shared_task(name="diagnosis.tasks.analyze_image")  # type: ignore[untyped-decorator]
 def analyze_image(analysis_id: str) -> None:
     """Run one analysis. It may arrive twice, or after a worker died: the claim in the database decides."""
     analyze.run(analysis_id=UUID(analysis_id))
 
 
-@shared_task(name="diagnosis.tasks.sweep")
+@shared_task(name="diagnosis.tasks.sweep")  # type: ignore[untyped-decorator]
 def sweep() -> None:
     """Bring back what a broker or a worker lost. Safe at any time and twice at once."""
     upkeep.sweep()

@@ -11,7 +11,7 @@ class ImmutableRow(Exception):
     """Raised by an attempt to change or delete a row that is written once."""
 
 
-class ImmutableQuerySet(models.QuerySet):
+class ImmutableQuerySet(models.QuerySet[Any]):
     """A queryset that refuses bulk changes, so that no shortcut passes by the model."""
 
     def update(self, **kwargs: Any) -> int:

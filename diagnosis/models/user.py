@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractUser, UserManager
 from django.db import models
@@ -10,7 +10,7 @@ from django.db import models
 from diagnosis.models.laboratory import Laboratory
 
 
-class AccountManager(UserManager):
+class AccountManager(UserManager["User"]):
     """Lets `createsuperuser` work on an empty database, where there is no laboratory to name yet."""
 
     def create_superuser(
@@ -22,7 +22,8 @@ class AccountManager(UserManager):
             extra_fields["laboratory"] = laboratory or Laboratory.objects.create(
                 name="Laboratory", slug="laboratory"
             )
-        return super().create_superuser(username, email, password, **extra_fields)
+        user: User = super().create_superuser(username, email, password, **extra_fields)
+        return user
 
 
 class User(AbstractUser):
@@ -34,7 +35,7 @@ class User(AbstractUser):
     laboratory = models.ForeignKey(Laboratory, on_delete=models.PROTECT, related_name="users")
     role = models.CharField(max_length=20, choices=Role.choices, default=Role.TECHNICIAN)
 
-    objects = AccountManager()
+    objects: ClassVar[AccountManager] = AccountManager()
 
     @property
     def display_name(self) -> str:

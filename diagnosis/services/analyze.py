@@ -245,7 +245,7 @@ def is_suspected(prediction: Prediction, version: ModelVersion) -> bool:
     """Whether an outcome marks its image as suspected: judged at all, and a malignant class, or malignant
     classes that together reach the threshold the bundle chose for sensitivity.
     """
-    if prediction.outcome != Analysis.Outcome.CLASS:
+    if prediction.outcome != "class":
         return False
     malignant = version.manifest.get("malignant", wording.MALIGNANT)
     threshold = version.manifest.get("thresholds", {}).get("suspected", 1.0)

@@ -26,7 +26,7 @@ def record(
         action=action,
         actor=actor,
         laboratory=laboratory,
-        object_type=obj._meta.model_name if obj is not None else "",
+        object_type=(obj._meta.model_name or "") if obj is not None else "",
         object_id=str(obj.pk) if obj is not None else "",
         detail=detail or {},
     )

@@ -40,7 +40,7 @@ def make(
     return thumbnail, processed
 
 
-def _encoded(picture: Image.Image, kind: str, **options: int) -> ContentFile:
+def _encoded(picture: Image.Image, kind: str, **options: int) -> ContentFile[bytes]:
     buffer = io.BytesIO()
     picture.save(buffer, kind, **options)
     return ContentFile(buffer.getvalue())

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from uuid import UUID
 
 from django.db.models import Q, QuerySet
 from django.utils import timezone
@@ -65,7 +66,7 @@ def _take_back() -> tuple[int, int]:
     return failed, requeued
 
 
-def _to_send() -> list[object]:
+def _to_send() -> list[UUID]:
     """Primary keys of the queued analyses that no message stands for, oldest first."""
     now = timezone.now()
     queued = Analysis.objects.filter(state=Analysis.State.QUEUED)
@@ -78,13 +79,13 @@ def _to_send() -> list[object]:
     lost = queued.filter(
         Q(sent_at__isnull=True, queued_at__lt=now - SENDING_GRACE) | Q(sent_at__lt=now - grace)
     )
-    keys: list[object] = []
+    keys: list[UUID] = []
     for laboratory in lost.order_by().values_list("image__case__laboratory", flat=True).distinct():
         keys += _of_laboratory(lost.filter(image__case__laboratory=laboratory), laboratory)
     return keys
 
 
-def _of_laboratory(lost: QuerySet[Analysis], laboratory: int) -> list[object]:
+def _of_laboratory(lost: QuerySet[Analysis], laboratory: int) -> list[UUID]:
     version = registry.active_version(laboratory=laboratory)
     if version is None:
         registry.register_shipped_bundles()

@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
@@ -75,7 +75,7 @@ class Command(BaseCommand):
                 judged += was_judged
                 table.add_row(*row(record))
                 bar.advance(task)
-        console = Console(file=self.stdout._out if hasattr(self.stdout, "_out") else self.stdout)
+        console = Console(file=cast("IO[str]", self.stdout._out))
         console.print(table)
         console.print(
             f"{judged} of {total} analysed by {predictor.bundle.name} "

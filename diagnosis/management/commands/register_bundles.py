@@ -21,6 +21,6 @@ class Command(BaseCommand):
             self.stdout.write(f"{version.name}: {version.get_task_display()}, {version.status}")
         for problem in found.problems:
             self.stderr.write(problem)
-        problem = registry.bundle_problem()
-        if problem:
-            raise CommandError(problem)
+        obstacle = registry.bundle_problem()
+        if obstacle:
+            raise CommandError(obstacle)
