@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler
 
 from ml.imaging.reading import MAX_BYTES
@@ -20,6 +19,5 @@ class CutOversized(FileUploadHandler):
         None."""
         return raw_data[: max(0, MAX_BYTES + 1 - start)] or None
 
-    def file_complete(self, file_size: int) -> UploadedFile | None:
+    def file_complete(self, file_size: int) -> None:
         """Leave the file to the handlers that store it."""
-        return None
