@@ -24,6 +24,7 @@ from ml.imaging.preprocessing import Preprocessing
 from ml.training import Examples, Plan, Stage, cache_dir, train
 
 CLASSES = ("benign", "early", "pre", "pro")
+MALIGNANT = ("early", "pre", "pro")
 RANDOM_SPLIT_SEED = 7
 REDUCED = Plan(stages=(Stage(128, 8, 5e-4),))
 

@@ -41,10 +41,7 @@ def appearance(squashed: NDArray[np.uint8]) -> FloatArray:
         (density[..., 0] - density[..., 2], (1.5, 6.0, 24.0, 48.0)),
     ):
         blurred = [cv2.GaussianBlur(plane, (0, 0), sigma) for sigma in scales]
-        bands += [
-            float(np.log((fine - coarse).std() + 1e-3))
-            for fine, coarse in itertools.pairwise(blurred)
-        ]
+        bands += [float(np.log((fine - coarse).std() + 1e-3)) for fine, coarse in itertools.pairwise(blurred)]
         bands.append(float(np.log(blurred[-1].std() + 1e-3)))
     return np.concatenate([levels, np.array(bands)]).astype(np.float32)
 
@@ -70,7 +67,7 @@ class View:
 
     @classmethod
     def fit(cls, vectors: FloatArray, *, dimensions: int) -> View:
-        """Whiten (n, d) training vectors to at most `dimensions`; the limit is set to 1 until held-out fields set it."""
+        """Whiten (n, d) training vectors to at most `dimensions`; the limit is 1 until held-out fields set it."""
         mean = vectors.mean(axis=0)
         _, singular, axes = np.linalg.svd((vectors - mean).astype(np.float64), full_matrices=False)
         kept = min(dimensions, len(vectors) - 1, int((singular > singular[0] * 1e-6).sum()))

@@ -58,7 +58,8 @@ def bundle(fields, tmp_path_factory) -> Bundle:
     made = Bundle(
         tmp_path_factory.mktemp("bundle"),
         {"task": "field", "name": "field-test", "version": "test", "classes": list(CLASSES), "temperature": 2.0,
-         "malignant": ["early", "pre", "pro"], "preprocessing": preprocessing.as_dict(), "confidence_bins": bins.to_dict()},
+         "malignant": ["early", "pre", "pro"], "preprocessing": preprocessing.as_dict(),
+         "confidence_bins": bins.to_dict()},
         "0" * 64,
     )  # fmt: skip
     made.__dict__["arrays"] = {"head_kernel": np.eye(8, 4, dtype=np.float32), **domain.arrays()}
@@ -85,15 +86,9 @@ def test_a_field_outside_the_domain_is_indeterminate_and_shows_no_confidence(bun
     prediction = Predictor(bundle, StandIn()).predict(tinted)
     assert prediction.outcome == "indeterminate"
     assert OUT_OF_DOMAIN in prediction.reasons
-    assert (
-        prediction.label is None
-    )
-    assert (
-        prediction.confidence is None
-    )
-    assert (
-        prediction.confidence_interval is None
-    )
+    assert prediction.label is None
+    assert prediction.confidence is None
+    assert prediction.confidence_interval is None
     assert prediction.top_label == "early"
     assert not prediction.inside_domain
 

@@ -1,0 +1,195 @@
+"""What stands beside a `field` bundle in its evidence: baselines, ablations, the gate on strangers, twins.
+
+Each figure comes from a training of its own or from images no part of the bundle was fitted on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml.build_field import CLASSES, MALIGNANT, Study
+from ml.calibration import apply_temperature, fit_temperature
+from ml.data.manifest import Item, load_manifest
+from ml.data.preparing import corrected_images
+from ml.drawing import KINDS, draw_field
+from ml.evaluation.baselines import six_colour_baseline
+from ml.evaluation.evidence import GateRow, Section, gate_row, make_section
+from ml.evaluation.judging import Repainter
+from ml.evaluation.metrics import Judged
+from ml.evaluation.photographs import everyday_photograph_crops
+from ml.evaluation.predictions import Row
+from ml.evaluation.run import SEED
+from ml.imaging.preprocessing import Preprocessing
+from ml.imaging.reading import read_image
+from ml.serving import Predictor
+
+log = logging.getLogger(__name__)
+
+Pixels = NDArray[np.uint8]
+
+STRANGERS = ("pbc-acevedo", "cnmc2019-fold1", "txl-pbc-v2")
+DRAWN_FIELDS = 100
+PHOTOGRAPH_CROPS = 240
+TXL_FIELD_SIZE = (480, 640)
+"""Height and width of the whole fields among the pictures of txl-pbc-v2, counted apart."""
+
+
+def baseline_sections(study: Study) -> list[Section]:
+    """Six colour numbers with nearest neighbours, on the split's test part and on the same images repainted."""
+    training, test = study.items("train"), study.items("test")
+    baseline = six_colour_baseline().fit(
+        (read_image(item.path).pixels for item in training),
+        [item.label for item in training],
+        classes=CLASSES,
+    )
+    painter = Repainter(test, np.random.default_rng(SEED))
+    plain = baseline.predict_proba(read_image(item.path).pixels for item in test)
+    painted = baseline.predict_proba(painter(item, read_image(item.path).pixels) for item in test)
+    return [
+        _section(study, "six colour numbers", baseline.name, plain),
+        _section(
+            study, "six colour numbers, stain repainted to that of another class", baseline.name, painted
+        ),
+    ]
+
+
+def ablation_sections(study: Study, preprocessing: Preprocessing) -> list[Section]:
+    """A finished run's network on its own test part, calibrated on its own validation part, and repainted."""
+    from ml.network import build_network
+    from ml.training import predict_logits
+
+    plan = study.run.plan
+    model = build_network(len(CLASSES), size=plan.size, dropout=plan.dropout, blocks=plan.blocks)
+    model.load_weights(study.weights_file)
+    test = study.items("test")
+    painter = Repainter(test, np.random.default_rng(SEED))
+
+    def logits(items: Sequence[Item], paint: Repainter | None = None) -> NDArray[np.float32]:
+        images = corrected_images(
+            items, preprocessing, change=(lambda pixels, i: paint(items[i], pixels)) if paint else None
+        )
+        return predict_logits(model, images, preprocessing=preprocessing)
+
+    temperature = fit_temperature(logits(study.items("validation")), study.labels("validation"))
+    words = f"{study.run.name}: {study.run.question} ({plan.size} px, {_epochs(study)} epochs)"
+    return [
+        _section(study, words, "DenseNet-121", apply_temperature(logits(test), temperature)),
+        _section(
+            study,
+            f"{words}, stain repainted to that of another class",
+            "DenseNet-121",
+            apply_temperature(logits(test, painter), temperature),
+        ),
+    ]
+
+
+def gate_rows(predictor: Predictor, data: Path, held_out: Sequence[Row]) -> Iterator[GateRow]:
+    """The gate on held-out fields, on each set of strangers, on drawn fields and on everyday photographs.
+
+    None of these images chose the gate's form or its limit.
+    """
+    yield gate_row("held-out fields (standing test split)", held_out)
+    for name in STRANGERS:
+        log.info("The gate on %s", name)
+        pictures = _pictures(data / name)
+        rows = list(_judge(predictor, pictures))
+        if name == "txl-pbc-v2":
+            fields = [row for row, shape in rows if shape == TXL_FIELD_SIZE]
+            others = [row for row, shape in rows if shape != TXL_FIELD_SIZE]
+            yield gate_row("txl-pbc-v2, fields of 640x480", fields)
+            yield gate_row("txl-pbc-v2, other pictures", others)
+        else:
+            yield gate_row(name, [row for row, _ in rows])
+    drawn = (
+        (f"drawn {i}", draw_field(np.random.default_rng((SEED, i)), kind=KINDS[i % len(KINDS)]))
+        for i in range(DRAWN_FIELDS)
+    )
+    yield gate_row("drawn fields", [row for row, _ in _judge(predictor, drawn)])
+    crops = everyday_photograph_crops(np.random.default_rng(SEED), PHOTOGRAPH_CROPS)
+    named = ((f"crop {i}", pixels) for i, pixels in enumerate(crops))
+    yield gate_row("crops of everyday photographs", [row for row, _ in _judge(predictor, named)])
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A field as the microscope made it, against its 224-pixel copy in the training collection."""
+
+    name: str
+    twin: str
+    label: str
+    twin_label: str
+    inside: bool
+    largest_difference: float
+
+
+def twins(predictor: Predictor, data: Path) -> list[Twin]:
+    """Every field of demo-fields beside its twin; `largest_difference` is over the class probabilities."""
+    found = []
+    for item in load_manifest(data / "demo-fields"):
+        small = data / "taleqani-all" / item.columns["same_field_as"]
+        one, other = (predictor.predict(read_image(path).pixels) for path in (item.path, small))
+        differences = [abs(one.probabilities[name] - other.probabilities[name]) for name in CLASSES]
+        found.append(
+            Twin(item.name, item.columns["same_field_as"], one.top_label, other.top_label, one.inside_domain,
+                 max(differences))
+        )  # fmt: skip
+    return found
+
+
+def _section(study: Study, name: str, model: str, probabilities: NDArray[np.float64]) -> Section:
+    items = study.items("test")
+    judged = Judged.of(
+        [item.label for item in items],
+        probabilities,
+        classes=CLASSES,
+        malignant=MALIGNANT,
+        groups=[item.group for item in items],
+    )
+    return make_section(
+        judged,
+        name=name,
+        model=model,
+        data=study.manifest.name,
+        split=f"{study.split.name}, test part",
+        seed=SEED,
+        abstains=False,
+    )
+
+
+def _epochs(study: Study) -> int:
+    return sum(stage.epochs for stage in study.run.plan.stages)
+
+
+def _pictures(folder: Path) -> Iterator[tuple[str, Pixels]]:
+    """Every picture below a folder, whatever its labels."""
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif"}:
+            yield path.relative_to(folder).as_posix(), read_image(path).pixels
+
+
+def _judge(
+    predictor: Predictor, pictures: Iterable[tuple[str, Pixels]]
+) -> Iterator[tuple[Row, tuple[int, ...]]]:
+    """A row for each unlabelled picture, and its height and width."""
+    for name, pixels in pictures:
+        said = predictor.predict(pixels)
+        row = Row(
+            name=name,
+            sha256="",
+            label="",
+            group=name,
+            site="",
+            predicted=said.top_label,
+            kept=said.outcome == "class",
+            inside_domain=said.inside_domain,
+            domain_score=said.domain_score,
+            reasons=said.reasons,
+            probabilities=tuple(said.probabilities.values()),
+        )
+        yield row, pixels.shape[:2]
