@@ -28,7 +28,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -234,7 +234,20 @@ def make_section(
     )
 
 
-def gate_row(name: str, rows: Sequence[Row]) -> GateRow:
+class GateAnswer(Protocol):
+    """What is read of an answer of the gate (`Row` and `ml.evaluation.gates.Answer` have it)."""
+
+    @property
+    def kept(self) -> bool: ...
+    @property
+    def inside_domain(self) -> bool: ...
+    @property
+    def domain_score(self) -> float: ...
+    @property
+    def reasons(self) -> tuple[str, ...]: ...
+
+
+def gate_row(name: str, rows: Sequence[GateAnswer]) -> GateRow:
     """Count what the gate did with the images of one kind. Raises `EvaluationError` for none."""
     if not rows:
         raise EvaluationError(f"There are no images of {name}.")

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from ml.calibration import remove_temperature
-from ml.data.manifest import Manifest
+from ml.data.manifest import Item, Manifest
 from ml.evaluation import plots
+from ml.evaluation.baselines import six_colour_baseline
 from ml.evaluation.evidence import Evidence, RuntimeRow, Section, compare_runtimes, make_section
 from ml.evaluation.intervals import RESAMPLES
 from ml.evaluation.judging import (
@@ -23,8 +24,9 @@ from ml.evaluation.judging import (
     select,
     with_class_labels,
 )
-from ml.evaluation.metrics import confusion_matrix
-from ml.evaluation.predictions import Row, Unreadable, to_judged
+from ml.evaluation.metrics import FloatArray, Judged, confusion_matrix
+from ml.evaluation.predictions import EvaluationError, Row, Unreadable, to_judged
+from ml.imaging.reading import UnreadableImage, read_image
 
 SEED = 20
 """Of the bootstrap and of repainting, unless another is given."""
@@ -63,11 +65,15 @@ class LoadedPredictor(PredictorLike, Protocol):
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of an evaluation; see `ml.evaluation.judging.select` for `part` and `include_seen`."""
+    """What is asked of an evaluation; see `ml.evaluation.judging.select` for `part` and `include_seen`.
+
+    `baselines` fits the baselines on those of the data's images that the bundle was trained on.
+    """
 
     part: Part = "auto"
     include_seen: bool = False
     repaint: bool = False
+    baselines: bool = False
     mapping: Mapping[str, str] = field(default_factory=dict)
     seed: int = SEED
     resamples: int = RESAMPLES
@@ -152,12 +158,17 @@ def evaluate(
         for site in (sites if len(sites) > 1 else ())
     ]
     repainted: tuple[Section, ...] = ()
+    painter: Repainter | None = None
     if request.repaint:
         painter = Repainter(selection.items, np.random.default_rng(request.seed))
         painted = [
             one for one in run(predictor, "Judging repainted images", alter=painter) if isinstance(one, Row)
         ]
         repainted = (measure(painted, f"{bundle.name}, stain repainted to that of another class"),)
+    baselines: tuple[Section, ...] = ()
+    if request.baselines:
+        training = [item for item in items if item.sha256 in set(seen["train_sha256"])]
+        baselines = _baselines(training, selection, painter, bundle, manifest.name, request, track)
     runtimes: tuple[RuntimeRow, ...] = ()
     if other_runtime is not None:
         compared = [
@@ -180,6 +191,7 @@ def evaluate(
             sections=sections,
             sites=tuple(by_site),
             repainted=repainted,
+            baselines=baselines,
             runtimes=runtimes,
         ),
         rows=tuple(rows),
@@ -190,6 +202,60 @@ def evaluate(
         runtime=predictor.runtime,
         device=predictor.device,
     )
+
+
+def _baselines(
+    training: Sequence[Item],
+    selection: Selection,
+    painter: Repainter | None,
+    bundle: BundleLike,
+    data: str,
+    request: Request,
+    track: Track,
+) -> tuple[Section, ...]:
+    """Fit the baselines on `training` and judge the selection with them, and its repainted images as well."""
+    if not training:
+        raise EvaluationError("The data hold none of the bundle's training images to fit the baselines on.")
+    baseline = six_colour_baseline()
+    images = track((read_image(item.path).pixels for item in training), len(training), "Fitting baselines")
+    try:
+        baseline.fit(images, [item.label for item in training], classes=bundle.classes)
+    except UnreadableImage as error:
+        raise EvaluationError(f"An image of the bundle's training cannot be read: {error}") from error
+    readable: list[Item] = []
+    plain: list[FloatArray] = []
+    painted: list[FloatArray] = []
+    for item in track(selection.items, len(selection.items), "Judging with baselines"):
+        try:
+            pixels = read_image(item.path).pixels
+        except UnreadableImage:
+            continue
+        readable.append(item)
+        plain.append(baseline.predict_proba([pixels])[0])
+        if painter is not None:
+            painted.append(baseline.predict_proba([painter(item, pixels)])[0])
+    sections = []
+    for name, chances in ((baseline.name, plain), (f"{baseline.name}, stain repainted", painted)):
+        if chances:
+            judged = Judged.of(
+                [item.label for item in readable],
+                np.stack(chances),
+                classes=bundle.classes,
+                malignant=bundle.malignant,
+                groups=[item.group for item in readable],
+            )
+            section = make_section(
+                judged,
+                name=name,
+                model=f"{baseline.name}, fitted on {len(training)} images of the bundle's training",
+                data=data,
+                split=selection.split,
+                seed=request.seed,
+                resamples=request.resamples,
+                abstains=False,
+            )
+            sections.append(section)
+    return tuple(sections)
 
 
 def write_plots(

@@ -281,3 +281,21 @@ def test_a_missing_bundle_is_one_sentence(data, monkeypatch):
     monkeypatch.setattr(predictors, "load", refuse)
     with pytest.raises(CommandError, match="no model bundle field-9"):
         run("--data", data)
+
+
+def test_baselines_are_fitted_on_the_bundles_training_images_and_judge_the_same_ones(data, seen):
+    items = load_manifest(data).items
+    seen["train_sha256"] = [item.sha256 for item in items if int(item.path.stem) < 6]
+    found = run_json("--data", data, "--baselines", "--repaint")
+    assert [one["name"] for one in found["baselines"]] == [
+        "six colour numbers, k-NN",
+        "six colour numbers, k-NN, stain repainted",
+    ]
+    assert [one["n"] for one in found["baselines"]] == [16, 16]
+    assert "24 images of the bundle's training" in found["baselines"][0]["model"]
+    assert "Baselines on the same images" in run("--data", data, "--baselines")
+
+
+def test_baselines_need_the_training_images(data):
+    with pytest.raises(CommandError, match="none of the bundle's training images"):
+        run("--data", data, "--baselines")

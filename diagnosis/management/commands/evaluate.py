@@ -67,6 +67,12 @@ class Command(BaseCommand):
             help="also judge each image repainted with the stain of an image of another class",
         )
         parser.add_argument(
+            "--baselines",
+            action="store_true",
+            help="also fit the baselines on the bundle's training images, which the data must hold, and "
+            "judge the same images with them",
+        )
+        parser.add_argument(
             "--runtime", choices=("auto", "openvino", "tensorflow"), help="instead of the settings'"
         )
         parser.add_argument(
@@ -92,6 +98,7 @@ class Command(BaseCommand):
             part=options["split"],
             include_seen=options["include_seen"],
             repaint=options["repaint"],
+            baselines=options["baselines"],
             mapping=parse_mapping(options["map"]),
             seed=options["seed"],
             resamples=options["resamples"],
@@ -133,21 +140,33 @@ class Command(BaseCommand):
 
     def print_report(self, found: Evaluated) -> None:
         """Print the evidence as tables, then what did not count and what to know."""
-        out = getattr(self.stdout, "_out", self.stdout)
-        terminal = bool(getattr(out, "isatty", bool)())
-        console = Console(file=cast("IO[str]", out), width=None if terminal else PLAIN_WIDTH, highlight=False)
+        console = report_console(self.stdout)
         section = found.evidence.sections[0]
-        console.print(report.metrics_table(section))
-        console.print(report.per_class_table(section))
-        console.print(report.confusion_table(section))
+        tables = [
+            report.metrics_table(section),
+            report.per_class_table(section),
+            report.confusion_table(section),
+            *(report.metrics_table(one) for one in found.evidence.repainted),
+        ]
+        if found.evidence.baselines:
+            same_split = [section, *found.evidence.repainted, *found.evidence.baselines]
+            tables.append(report.comparison_table("Baselines on the same images", same_split))
         if found.evidence.sites:
-            console.print(report.comparison_table("By site", found.evidence.sites))
-        for repainted in found.evidence.repainted:
-            console.print(report.metrics_table(repainted))
+            tables.append(report.comparison_table("By site", found.evidence.sites))
         if found.evidence.runtimes:
-            console.print(report.runtime_table(found.evidence.runtimes))
+            tables.append(report.runtime_table(found.evidence.runtimes))
+        for table in tables:
+            console.print(table)
+            console.print()
         for line in remarks(found):
             console.print(line, markup=False)
+
+
+def report_console(stream: Any) -> Console:
+    """A console on a command's standard output, wide enough for the tables where that is no terminal."""
+    out = getattr(stream, "_out", stream)
+    terminal = bool(getattr(out, "isatty", bool)())
+    return Console(file=cast("IO[str]", out), width=None if terminal else PLAIN_WIDTH, highlight=False)
 
 
 def remarks(found: Evaluated) -> list[str]:
