@@ -86,7 +86,7 @@ class _Queue:
         self._case = intake.create_case(user=self._user, accession_number="BENCH-1", patient_code="BENCH")
 
     def add(self, content: bytes) -> Any:
-        image = self._intake.add_image(
+        image: Any = self._intake.add_image(
             user=self._user, case=self._case, name="field.jpg", stream=BytesIO(content), is_drawn=True
         )
         return image.newest_analysis.pk
