@@ -19,3 +19,9 @@ def analyze_image(analysis_id: str) -> None:
 def sweep() -> None:
     """Bring back what a broker or a worker lost. Safe at any time and twice at once."""
     upkeep.sweep()
+
+
+@shared_task(name="diagnosis.tasks.remove_orphans")  # type: ignore[untyped-decorator]
+def remove_orphans() -> None:
+    """Delete stored files that no image points to."""
+    upkeep.remove_orphans()

@@ -201,6 +201,7 @@ CELERY_TASK_DEFAULT_QUEUE = "upkeep"
 CELERY_TASK_ROUTES = {
     "diagnosis.tasks.analyze_image": {"queue": "analysis"},
     "diagnosis.tasks.sweep": {"queue": "upkeep"},
+    "diagnosis.tasks.remove_orphans": {"queue": "upkeep"},
 }
 CELERY_TASK_CREATE_MISSING_QUEUES = False
 CELERY_TASK_IGNORE_RESULT = True  # outcomes live in the database, in the transaction that made them
@@ -239,6 +240,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 10.0,
         # A sweep that nobody took before the next one is due is worth nothing.
         "options": {"queue": "upkeep", "expires": 10.0},
+    },
+    "remove-orphans": {
+        "task": "diagnosis.tasks.remove_orphans",
+        "schedule": 3600.0,
+        "options": {"queue": "upkeep", "expires": 3600.0},
     },
 }
 

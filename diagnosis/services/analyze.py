@@ -7,12 +7,12 @@ import logging
 import os
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 3
+LONGEST_SECONDS = 600.0
+"""How long a lease is renewed. The largest image takes a few seconds; a worker that takes longer hangs."""
 
 GAVE_UP = "The worker stopped while analysing this image, three times: try again, or tell an administrator."
 UNEXPECTED = "The analysis stopped with an error that was not foreseen: try again, or tell an administrator."
@@ -157,12 +159,15 @@ def _claim(analysis_id: uuid.UUID) -> str | None:
 
 @contextmanager
 def _lease_kept(analysis_id: uuid.UUID, claim: str) -> Iterator[None]:
-    """Renew the lease from a thread of its own while the block runs."""
+    """Renew the lease from a thread of its own while the block runs, but not for ever: work that hangs is taken
+    back like that of a dead worker.
+    """
     finished = threading.Event()
+    hanging = time.monotonic() + LONGEST_SECONDS
 
     def renew() -> None:
         try:
-            while not finished.wait(lease().total_seconds() / 3):
+            while not finished.wait(lease().total_seconds() / 3) and time.monotonic() < hanging:
                 try:
                     held = Analysis.objects.filter(
                         pk=analysis_id, claimed_by=claim, state=Analysis.State.RUNNING
@@ -189,7 +194,7 @@ def _lease_kept(analysis_id: uuid.UUID, claim: str) -> Iterator[None]:
 def _analyse(analysis: Analysis, version: ModelVersion, predictor: Any) -> dict[str, Any]:
     """The values of a finished analysis. Raises AnalysisFailed."""
     image = analysis.image
-    began = perf_counter()
+    began = time.perf_counter()
     try:
         with image.file.open("rb") as file:
             data = file.read()
@@ -203,11 +208,11 @@ def _analyse(analysis: Analysis, version: ModelVersion, predictor: Any) -> dict[
         judged = pipeline.judge(source=data, predictor=predictor)
     except UnreadableImage as error:
         raise AnalysisFailed(str(error)) from error
-    previews_began = perf_counter()
+    previews_began = time.perf_counter()
     thumbnail, processed = previews.make(
         pixels=judged.image.pixels, image=image, preprocessing=predictor.bundle.preprocessing
     )
-    now = perf_counter()
+    now = time.perf_counter()
     prediction = judged.prediction
     interval = prediction.confidence_interval or (None, None)
     return {

@@ -66,7 +66,9 @@ def bundle_problem(*, laboratory: Laboratory | int | None = None, task: str = FI
 def file_problem(version: ModelVersion) -> str | None:
     """What is wrong with the files of a version's bundle, in one sentence; None when they are intact."""
     folder = bundle_folder(version)
-    sha256, problem = _inspect(folder, _signature(folder))
+    signature = _signature(folder)
+    # Without files there is nothing to remember the answer by.
+    sha256, problem = _inspect(folder, signature) if signature else _inspect.__wrapped__(folder, signature)
     if problem is not None:
         return f"{problem} Analyses wait until it is back."
     if sha256 != version.bundle_sha256:
@@ -79,8 +81,9 @@ def file_problem(version: ModelVersion) -> str | None:
 
 def record_problem(*, version: ModelVersion, problem: str) -> None:
     """Keep why the worker could not load a version, for the pages of administrators; empty clears it."""
-    ModelVersion.objects.filter(pk=version.pk).exclude(problem=problem).update(problem=problem)
-    version.problem = problem
+    if version.problem != problem:
+        ModelVersion.objects.filter(pk=version.pk).update(problem=problem)
+        version.problem = problem
 
 
 def register_shipped_bundles(*, folder: Path | None = None) -> Registered:

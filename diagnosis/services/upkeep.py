@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from uuid import UUID
 
@@ -27,6 +29,10 @@ RESEND_AFTER = timedelta(minutes=5)
 """After this long a task is sent again although others wait: a few of many may have been lost."""
 LARGEST_SWEEP = 1000
 ORPHAN_AGE = timedelta(days=1)
+CONTENT_FOLDERS = ("images", "thumbnails", "processed")
+"""Folders whose files bear the `stored_sha256` of the image they belong to as the start of their name."""
+SHA256_LENGTH = 64
+SMALL_BATCH = 500
 
 
 @dataclass(frozen=True)
@@ -60,10 +66,12 @@ def _take_back() -> tuple[int, int]:
     for analysis in hopeless[:LARGEST_SWEEP]:
         outcome = analyze.fail(analysis=analysis, claim=analysis.claimed_by, failure=analyze.GAVE_UP)
         failed += outcome == analyze.FAILED
-    requeued = expired.filter(attempts__lt=analyze.MAX_ATTEMPTS).update(
+    abandoned = expired.filter(attempts__lt=analyze.MAX_ATTEMPTS)
+    if not abandoned.exists():  # an UPDATE of nothing would still take SQLite's one write lock
+        return failed, 0
+    return failed, abandoned.update(
         state=Analysis.State.QUEUED, claimed_by="", lease_expires_at=None, sent_at=None
     )
-    return failed, requeued
 
 
 def _to_send() -> list[UUID]:
@@ -101,23 +109,33 @@ def remove_orphans(*, older_than: timedelta = ORPHAN_AGE) -> int:
 
     A file being taken in is young, because storing it writes it anew even where it lay already.
     """
-    storage = smear_storage()
-    root = Path(storage.location)
+    root = Path(smear_storage().location)
     before = time.time() - older_than.total_seconds()
     removed = 0
-    for path in sorted(root.rglob("*")):
-        if path.is_file() and path.stat().st_mtime < before:
-            name = path.relative_to(root).as_posix()
-            if name.startswith(f"{INCOMING}/") or not _is_referenced(name):
-                removed += _remove_if_old(path, before)
+    for folder in (INCOMING, *CONTENT_FOLDERS):
+        for paths in _batches(_older_files(root / folder, before), SMALL_BATCH):
+            hashes = {path.name[:SHA256_LENGTH] for path in paths}
+            kept = set(
+                SmearImage.objects.filter(stored_sha256__in=hashes).values_list("stored_sha256", flat=True)
+            )
+            removed += sum(
+                _remove_if_old(path, before) for path in paths if path.name[:SHA256_LENGTH] not in kept
+            )
     return removed
 
 
-def _is_referenced(name: str) -> bool:
-    return (
-        SmearImage.objects.filter(Q(file=name) | Q(thumbnail=name)).exists()
-        or Analysis.objects.filter(processed=name).exists()
-    )
+def _older_files(folder: Path, before: float) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        try:
+            if path.is_file() and path.stat().st_mtime < before:
+                yield path
+        except FileNotFoundError:  # moved into place meanwhile
+            continue
+
+
+def _batches(paths: Iterator[Path], size: int) -> Iterator[list[Path]]:
+    while batch := list(islice(paths, size)):
+        yield batch
 
 
 def _remove_if_old(path: Path, before: float) -> bool:

@@ -320,6 +320,18 @@ def test_a_lease_is_renewed_while_the_work_lasts(image, settings):
 
 
 @pytest.mark.django_db(transaction=True)
+def test_the_lease_of_work_that_hangs_is_renewed_no_more(image, settings, monkeypatch):
+    settings.LEUKOSCOPE_LEASE_SECONDS = 0.3
+    monkeypatch.setattr(analyze, "LONGEST_SECONDS", 0.0)
+    key = image.newest_analysis_id
+    claim = analyze._claim(key)
+    before = Analysis.objects.get(pk=key).lease_expires_at
+    with analyze._lease_kept(key, claim):
+        time.sleep(0.4)
+    assert Analysis.objects.get(pk=key).lease_expires_at == before
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_lost_lease_is_not_renewed(image, settings):
     settings.LEUKOSCOPE_LEASE_SECONDS = 0.3
     key = image.newest_analysis_id

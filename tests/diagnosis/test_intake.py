@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from django.core.exceptions import PermissionDenied
 from django.http import Http404
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from diagnosis.models import Analysis, AuditEvent, Case, SmearImage
@@ -179,6 +181,13 @@ def test_a_drawn_sample_is_marked_as_drawn(cast, case):
 )
 def test_names_are_made_harmless(name, clean):
     assert intake.clean_name(name) == clean
+
+
+@given(st.text(max_size=400))
+def test_a_name_is_short_shows_and_has_no_folder(name):
+    clean = intake.clean_name(name)
+    assert 1 <= len(clean) <= 255
+    assert not set(clean) & set("/\\\0\n\u202e")
 
 
 # --- images that are refused

@@ -157,11 +157,15 @@ def test_old_files_that_nothing_points_to_are_removed(image, judge, media):
         if path.is_file():
             os.utime(path, (0, 0))
     orphan = make_file(media, "images/aa/bb/aabb", 2)
+    small = make_file(media, "thumbnails/aa/bb/aabb.jpg", 2)
     part = make_file(media, "incoming/x.part", 2)
+    foreign = make_file(media, "notes/ours.txt", 2)
     young = make_file(media, "images/aa/cc/aacc", 0.5)
-    assert upkeep.remove_orphans() == 2
+    assert upkeep.remove_orphans() == 3
     assert not orphan.exists()
+    assert not small.exists()
     assert not part.exists()
+    assert foreign.exists()
     assert young.exists()
     image.refresh_from_db()
     for name in (image.file.name, image.thumbnail.name, image.newest_analysis.processed.name):
