@@ -6,12 +6,14 @@ from django.contrib import admin
 from django.contrib.auth import views as auth_views
 from django.urls import include, path
 
+from diagnosis.views.login import LoginView, admin_login
 from webapp.health import healthz
 
 urlpatterns = [
     path("healthz", healthz, name="healthz"),
-    path("accounts/login", auth_views.LoginView.as_view(redirect_authenticated_user=True), name="login"),
+    path("accounts/login", LoginView.as_view(), name="login"),
     path("accounts/logout", auth_views.LogoutView.as_view(), name="logout"),
+    path("admin/login/", admin_login),
     path("admin/", admin.site.urls),
     path("", include("diagnosis.urls")),
 ]

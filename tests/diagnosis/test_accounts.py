@@ -9,6 +9,8 @@ from django.urls import reverse
 from diagnosis.models import AuditEvent, Laboratory, Site, User
 from diagnosis.services import accounts, audit
 
+from .conftest import PASSWORD
+
 pytestmark = pytest.mark.django_db
 
 
@@ -48,6 +50,23 @@ def test_a_login_is_recorded(cast):
         cast.hematologist,
         cast.hematologist.laboratory,
     )
+
+
+def test_logging_in_leaves_an_event_and_a_wrong_password_none(client, cast):
+    page = reverse("login")
+    client.post(page, {"username": "hedy", "password": "wrong"})
+    assert not AuditEvent.objects.filter(action="login").exists()
+    answer = client.post(page, {"username": "hedy", "password": PASSWORD})
+    assert answer.status_code == 302
+    assert AuditEvent.objects.get(action="login").actor == cast.hematologist
+
+
+def test_the_admin_site_has_no_door_of_its_own(client, cast):
+    answer = client.get(reverse("admin:login"), {"next": "/admin/"})
+    assert answer.status_code == 302
+    assert answer.url == f"{reverse('login')}?next=/admin/"
+    client.force_login(cast.technician)
+    assert client.get(reverse("admin:index"), follow=True).status_code == 403
 
 
 # --- the admin site
