@@ -165,5 +165,5 @@ def colour_ramp() -> npt.NDArray[np.uint8]:
     srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     # Opacity rises fast out of nothing, then levels off: low values vanish, and the peak never hides the cell
     # below it.
-    opacity = 0.88 * np.clip((t - 0.04) / 0.96, 0.0, 1.0) ** 0.8
+    opacity = 0.80 * np.clip((t - 0.04) / 0.96, 0.0, 1.0) ** 0.8
     return np.rint(np.column_stack([srgb.T, opacity]) * 255.0).astype(np.uint8)
