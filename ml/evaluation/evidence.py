@@ -10,7 +10,8 @@ Schema (format 1), every list possibly empty:
     ablations    [section]   other trainings of the same network
     repainted    [section]   the bundle on images repainted with the stain of another class
     sites        [section]   the bundle by site
-    gate         [{name, n, kept, turned_away: figure, inside_domain, median_score, reasons: {words: count}}]
+    gate         [{name, n, kept, turned_away: figure, inside_domain, outside_domain: figure, median_score,
+                  reasons: {words: count}}]
     runtimes     [{runtime, device, against, n, classes_equal, largest_difference}]
 
     section      {name, model, data, split, n, groups, classes, missing_classes, figures: [figure],
@@ -100,18 +101,26 @@ class GateRow:
         return share_figure("turned_away", self.n - self.kept, self.n, split=self.name)
 
     @property
+    def outside_domain(self) -> Figure:
+        """Share outside the domain, whatever else was wrong with it: what the gate does without other checks."""
+        return share_figure("outside_domain", self.n - self.inside_domain, self.n, split=self.name)
+
+    @property
     def kept_share(self) -> Figure:
         """Share given a class, with Wilson's interval."""
         return share_figure("kept", self.kept, self.n, split=self.name)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row for JSON."""
-        return {**asdict(self), "turned_away": self.turned_away.to_dict()}
+        shares = {"turned_away": self.turned_away.to_dict(), "outside_domain": self.outside_domain.to_dict()}
+        return {**asdict(self), **shares}
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> GateRow:
         """Read a row as JSON holds it."""
-        return cls(**{key: value for key, value in row.items() if key != "turned_away"})
+        return cls(
+            **{key: value for key, value in row.items() if key not in ("turned_away", "outside_domain")}
+        )
 
 
 @dataclass(frozen=True)

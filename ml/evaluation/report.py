@@ -49,7 +49,14 @@ PER_CLASS = {
     "f1": "F1",
     "auroc": "AUROC",
 }
-SUMMARY = ("accuracy", "balanced_accuracy", "f1_macro", "auroc_malignant", "ece", "coverage", "risk")
+SUMMARY = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "auroc_malignant": "AUROC malignant",
+    "ece": "ECE",
+    "coverage": "coverage",
+    "risk": "risk",
+}
 
 
 def figure_words(figure: Figure) -> str:
@@ -92,7 +99,7 @@ def per_class_table(section: Section) -> Table:
     for words in PER_CLASS.values():
         table.add_column(words, no_wrap=True)
     for index, label in enumerate(section.classes):
-        cells = [figure_words(section[f"{name}/{label}"]).replace(" (", "\n(") for name in PER_CLASS]
+        cells = [_two_lines(section[f"{name}/{label}"]) for name in PER_CLASS]
         table.add_row(label, str(sum(section.confusion[index])), *cells)
     return table
 
@@ -114,28 +121,26 @@ def confusion_table(section: Section) -> Table:
 
 def comparison_table(title: str, sections: Sequence[Section]) -> Table:
     """The main figures of several sections side by side: one line each (sites, baselines, ablations)."""
-    table = _table(title, None)
+    splits = {(section.data, section.split) for section in sections}
+    table = _table(title, "; ".join(splits.pop()) if len(splits) == 1 else None)
     table.add_column("")
-    table.add_column("images / groups", justify="right")
+    table.add_column("images\ngroups", justify="right")
     names = [name for name in SUMMARY if any(name in section for section in sections)]
-    words = {**CLASS_METRICS, **ABSTAINING_METRICS}
     for name in names:
-        table.add_column(words[name])
+        table.add_column(SUMMARY[name], no_wrap=True)
     for section in sections:
-        cells = [
-            figure_words(section[name]).replace(" (", "\n(") if name in section else "" for name in names
-        ]
-        table.add_row(
-            f"{section.name}\n[dim]{section.split}[/dim]", f"{section.n} / {section.groups}", *cells
-        )
+        words = section.name if not splits else f"{section.name}\n[dim]{section.data}; {section.split}[/dim]"
+        cells = [_compact(section[name]) if name in section else "" for name in names]
+        table.add_row(words, f"{section.n}\n{section.groups}", *cells)
     return table
 
 
 def gate_table(rows: Sequence[GateRow]) -> Table:
     """What the gate kept and turned away, by kind of image, with Wilson's intervals."""
     table = _table("The gate", "intervals are Wilson's; an image can have several reasons")
-    for words in ("images of", "n", "given a class", "turned away", "median domain score", "reasons"):
-        table.add_column(words, justify="right" if words in ("n", "median domain score") else "left")
+    for words in ("images of", "n", "given a class", "turned away", "by the domain alone", "median score"):
+        table.add_column(words, justify="right" if words in ("n", "median score") else "left")
+    table.add_column("reasons", ratio=1)
     for row in rows:
         reasons = "\n".join(f"{count} x {reason}" for reason, count in row.reasons.items())
         table.add_row(
@@ -143,6 +148,7 @@ def gate_table(rows: Sequence[GateRow]) -> Table:
             str(row.n),
             _percent(row.kept_share),
             _percent(row.turned_away),
+            f"{row.outside_domain.value:.1%}",
             f"{row.median_score:.2f}",
             reasons,
         )
@@ -176,6 +182,18 @@ def _table(title: str, caption: str | None) -> Table:
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
+
+
+def _two_lines(figure: Figure) -> str:
+    return figure_words(figure).replace(" (", "\n(")
+
+
+def _compact(figure: Figure) -> str:
+    """Value over interval with three digits, where many figures stand beside each other."""
+    if not math.isfinite(figure.low):
+        return _two_lines(figure)
+    mark = " w" if figure.method == "wilson" else ""
+    return f"{figure.value:.3f}\n[dim]{figure.low:.3f} to {figure.high:.3f}{mark}[/dim]"
 
 
 def _percent(figure: Figure) -> str:

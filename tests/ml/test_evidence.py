@@ -131,6 +131,7 @@ def test_the_gates_shares_have_wilsons_intervals():
     assert found.turned_away.value == 0.9
     assert (found.turned_away.low, found.turned_away.high) == wilson_interval(45, 50)
     assert found.reasons == {"too dark": 45}
+    assert found.outside_domain.value == 0.9
     assert found.median_score == pytest.approx(2.45)
     text = printed(report.gate_table([found]))
     assert "90.0%" in text
@@ -218,7 +219,16 @@ def test_sections_stand_side_by_side():
     text = printed(report.comparison_table("By site", [section("north"), section("south")]))
     assert "north" in text
     assert "south" in text
-    assert "90 / 9" in text
+    assert "drawn; blocks, test part" in text
+    accuracy = section("north")["accuracy"]
+    assert f"{accuracy.low:.3f} to {accuracy.high:.3f}" in text
+
+
+def test_sections_of_several_splits_name_each():
+    judged, _ = judged_at_random()
+    other = make_section(judged, name="n", model="m", data="taleqani", split="random", seed=0, resamples=50)
+    text = printed(report.comparison_table("Splits", [section("blocks"), other]))
+    assert "taleqani; random" in " ".join(text.split())
 
 
 @pytest.mark.parametrize(
