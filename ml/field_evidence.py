@@ -6,7 +6,7 @@ Each figure comes from a training of its own or from images no part of the bundl
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +17,11 @@ from ml.build_field import CLASSES, MALIGNANT, Study
 from ml.calibration import apply_temperature, fit_temperature
 from ml.data.manifest import Item, load_manifest
 from ml.data.preparing import corrected_images
-from ml.drawing import KINDS, draw_field
 from ml.evaluation.baselines import six_colour_baseline
 from ml.evaluation.evidence import GateRow, Section, gate_row, make_section
+from ml.evaluation.gates import drawn_source, folder_source, judge_gate, photograph_source
 from ml.evaluation.judging import Repainter
 from ml.evaluation.metrics import Judged
-from ml.evaluation.photographs import everyday_photograph_crops
 from ml.evaluation.predictions import Row
 from ml.evaluation.run import SEED
 from ml.imaging.preprocessing import Preprocessing
@@ -31,13 +30,11 @@ from ml.serving import Predictor
 
 log = logging.getLogger(__name__)
 
-Pixels = NDArray[np.uint8]
-
 STRANGERS = ("pbc-acevedo", "cnmc2019-fold1", "txl-pbc-v2")
 DRAWN_FIELDS = 100
 PHOTOGRAPH_CROPS = 240
-TXL_FIELD_SIZE = (480, 640)
-"""Height and width of the whole fields among the pictures of txl-pbc-v2, counted apart."""
+TXL_FIELD_SIZE = (640, 480)
+"""Width and height of the whole fields among the pictures of txl-pbc-v2, counted apart."""
 
 
 def baseline_sections(study: Study) -> list[Section]:
@@ -95,25 +92,21 @@ def gate_rows(predictor: Predictor, data: Path, held_out: Sequence[Row]) -> Iter
     None of these images chose the gate's form or its limit.
     """
     yield gate_row("held-out fields (standing test split)", held_out)
-    for name in STRANGERS:
-        log.info("The gate on %s", name)
-        pictures = _pictures(data / name)
-        rows = list(_judge(predictor, pictures))
-        if name == "txl-pbc-v2":
-            fields = [row for row, shape in rows if shape == TXL_FIELD_SIZE]
-            others = [row for row, shape in rows if shape != TXL_FIELD_SIZE]
+    sources = [
+        *(folder_source(name, data / name) for name in STRANGERS),
+        drawn_source(DRAWN_FIELDS, seed=SEED),
+        photograph_source(PHOTOGRAPH_CROPS, seed=SEED),
+    ]
+    for source in sources:
+        log.info("The gate on %s: %d", source.name, source.count)
+        result = judge_gate(source, predictor)
+        fields = [answer for answer in result.answers if answer.size == TXL_FIELD_SIZE]
+        if source.name == "txl-pbc-v2" and fields:
+            others = [answer for answer in result.answers if answer.size != TXL_FIELD_SIZE]
             yield gate_row("txl-pbc-v2, fields of 640x480", fields)
             yield gate_row("txl-pbc-v2, other pictures", others)
         else:
-            yield gate_row(name, [row for row, _ in rows])
-    drawn = (
-        (f"drawn {i}", draw_field(np.random.default_rng((SEED, i)), kind=KINDS[i % len(KINDS)]))
-        for i in range(DRAWN_FIELDS)
-    )
-    yield gate_row("drawn fields", [row for row, _ in _judge(predictor, drawn)])
-    crops = everyday_photograph_crops(np.random.default_rng(SEED), PHOTOGRAPH_CROPS)
-    named = ((f"crop {i}", pixels) for i, pixels in enumerate(crops))
-    yield gate_row("crops of everyday photographs", [row for row, _ in _judge(predictor, named)])
+            yield gate_row(result.name, result.answers)
 
 
 @dataclass(frozen=True)
@@ -164,32 +157,3 @@ def _section(study: Study, name: str, model: str, probabilities: NDArray[np.floa
 
 def _epochs(study: Study) -> int:
     return sum(stage.epochs for stage in study.run.plan.stages)
-
-
-def _pictures(folder: Path) -> Iterator[tuple[str, Pixels]]:
-    """Every picture below a folder, whatever its labels."""
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif"}:
-            yield path.relative_to(folder).as_posix(), read_image(path).pixels
-
-
-def _judge(
-    predictor: Predictor, pictures: Iterable[tuple[str, Pixels]]
-) -> Iterator[tuple[Row, tuple[int, ...]]]:
-    """A row for each unlabelled picture, and its height and width."""
-    for name, pixels in pictures:
-        said = predictor.predict(pixels)
-        row = Row(
-            name=name,
-            sha256="",
-            label="",
-            group=name,
-            site="",
-            predicted=said.top_label,
-            kept=said.outcome == "class",
-            inside_domain=said.inside_domain,
-            domain_score=said.domain_score,
-            reasons=said.reasons,
-            probabilities=tuple(said.probabilities.values()),
-        )
-        yield row, pixels.shape[:2]
