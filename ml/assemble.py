@@ -30,7 +30,7 @@ from ml.runtimes import OpenVinoRuntime, Runtime
 SUSPICION_SENSITIVITY = 0.98
 """Share of malignant validation images at or above the threshold of suspicion (DESIGN, Words)."""
 
-DOMAIN_KEEP = 0.98
+DOMAIN_KEEP = 0.97
 LIBRARIES = (
     "tensorflow",
     "keras",
