@@ -179,8 +179,6 @@ def test_without_colour_a_grey_picture_stays_grey():
     for seed in range(5):
         varied = still.apply(grey, np.random.default_rng(seed))
         assert np.array_equal(varied[..., 0], varied[..., 1])
-        assert np.array_equal(
-            varied[..., 1], varied[..., 2]
-        )
+        assert np.array_equal(varied[..., 1], varied[..., 2])
     stained = Augmentation(grey_probability=0).apply(grey, np.random.default_rng(0)).astype(int)
     assert np.abs(stained[..., 0] - stained[..., 2]).max() > 5
