@@ -2,7 +2,7 @@
 
 Percentile method (Efron and Tibshirani 1993, chapter 13) over whole groups drawn with replacement (Davison
 and Hinkley 1997, section 3.8). Three cases the textbook leaves open are settled here and named in each
-figure's `method`: where all resamples of a share agree (no error at all was seen) the interval is Wilson's
+figure's `method`: where the resamples of a share agree (no error at all was seen) the interval is Wilson's
 over the images; where there are fewer than two groups there is none; and an interval is always widened to
 hold its estimate, which matters for the calibration error alone, whose resamples lie above it.
 """
@@ -134,7 +134,7 @@ def _figure(name: str, estimate: Values, draws: FloatArray | None, judged: Judge
             tail = (1 - LEVEL) / 2
             low, high = (float(bound) for bound in np.quantile(known, [tail, 1 - tail]))
             low, high, method = min(low, value), max(high, value), "bootstrap"
-            if known.min() == known.max() and estimate.out_of is not None:
+            if low == high and estimate.out_of is not None:
                 n = round(float(estimate.out_of[0]))
                 low, high = wilson_interval(round(value * n), n)
                 method = "wilson"

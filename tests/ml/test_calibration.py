@@ -61,6 +61,7 @@ def test_a_model_that_is_always_wrong_stops_at_the_upper_bound():
     assert fit_temperature(logits, (np.arange(40) + 1) % 4) == TEMPERATURE_BOUNDS[1]
 
 
+@settings(deadline=None)
 @given(logit_tables, st.floats(0.1, 20))
 def test_temperature_keeps_the_order_of_the_classes(logits, temperature):
     probabilities = apply_temperature(logits, temperature)
@@ -70,6 +71,7 @@ def test_temperature_keeps_the_order_of_the_classes(logits, temperature):
     assert (probabilities[rows, chosen] >= probabilities.max(axis=1) - 1e-15).all()
 
 
+@settings(deadline=None)
 @given(logit_tables)
 def test_the_fitted_temperature_never_makes_the_likelihood_worse_than_none(logits):
     labels = np.arange(len(logits)) % logits.shape[1]
@@ -129,6 +131,7 @@ def test_calibration_error_of_closed_cases():
     assert np.isnan(expected_calibration_error(np.zeros((0, 3)), []))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60), st.integers(2, 5), st.integers(1, 20), st.integers(0, 10_000))
 def test_calibration_error_is_a_share_and_ignores_the_order_of_images(n, k, bins, seed):
     rng = np.random.default_rng(seed)
@@ -141,6 +144,7 @@ def test_calibration_error_is_a_share_and_ignores_the_order_of_images(n, k, bins
     assert expected_calibration_error(probabilities[shuffled], labels[shuffled], bins) == pytest.approx(error)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 400), st.data())
 def test_wilson_is_scipys_and_holds_the_share(n, data):
     successes = data.draw(st.integers(0, n))
@@ -210,7 +214,7 @@ def test_broken_bins_are_refused(broken):
         ConfidenceBins.from_dict(broken)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(2, 5), st.integers(0, 1000))
 def test_reweighting_there_and_back_changes_nothing(k, seed):
     rng = np.random.default_rng(seed)

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ml.calibration import wilson_interval
@@ -132,6 +132,7 @@ def test_a_class_most_resamples_lack_has_no_interval():
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(2, 8), st.integers(1, 6), st.integers(0, 10_000))
+@example(4, 3, 315)  # one resample in a hundred differs, and both percentiles are 1
 def test_an_interval_holds_its_estimate(groups, size, seed):
     judged = judged_in_groups(groups, size, seed=seed)
     for figure in all_figures(judged, split="x", rng=np.random.default_rng(seed), resamples=200):

@@ -1,7 +1,6 @@
 """Repainted stain: the colours move, the structure stays, and a reader of colours alone follows the paint."""
 
 import csv
-import os
 from pathlib import Path
 
 import cv2
@@ -91,6 +90,7 @@ def test_any_colours_give_a_picture(colours, seed):
     assert painted.dtype == np.uint8
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from("abcd"), min_size=2, max_size=40), st.integers(0, 1000))
 def test_targets_are_of_another_class_and_repeat_with_the_seed(labels, seed):
     if len(set(labels)) < 2:
@@ -109,11 +109,9 @@ def test_rare_classes_are_targets_as_often_as_common_ones():
 
 
 @pytest.fixture(scope="module")
-def standing_split() -> dict[str, list[tuple[np.ndarray, str]]]:
+def standing_split(data_dir: Path) -> dict[str, list[tuple[np.ndarray, str]]]:
     """Every third training field and every test field of the standing split, as pixels and label."""
-    if not os.environ.get("LEUKOSCOPE_DATA"):
-        pytest.skip("LEUKOSCOPE_DATA is not set: no smear fields to repaint")
-    root = Path(os.environ["LEUKOSCOPE_DATA"]) / "taleqani-all"
+    root = data_dir / "taleqani-all"
     with (root / "index.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if not row["duplicate_of"]]
     blocks = {

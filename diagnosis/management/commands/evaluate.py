@@ -30,7 +30,7 @@ class Command(BaseCommand):
         "class. Images the bundle was trained or validated on are left out by SHA-256, exact duplicates are "
         "counted once, and both are said. Class metrics count every image, the gate ignored; those of the "
         "abstaining model stand below. Every figure has a 95 % interval from 2,000 bootstrap resamples of "
-        "whole groups; 'w' marks Wilson's interval over images, where all resamples agree."
+        "whole groups; 'w' marks Wilson's interval over images, where the resamples agree."
     )
     requires_system_checks: list[str] = []
 
