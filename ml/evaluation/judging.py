@@ -6,7 +6,7 @@ Selection leaves out what the bundle has seen, by SHA-256, and says how much.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
@@ -83,14 +83,13 @@ def select(
         part = "test" if any(item.sha256 in known["test"] for item in items) and not include_seen else "all"
     left_out: Counter[str] = Counter()
     chosen: list[Item] = []
-    first: dict[str, Item] = {}
+    counted = _counted_copies(items, known["test"])
     contradictory = 0
     for item in items:
-        if item.sha256 in first:
+        if item is not counted[item.sha256]:
             left_out[DUPLICATE] += 1
-            contradictory += item.label != first[item.sha256].label
+            contradictory += item.label != counted[item.sha256].label
             continue
-        first[item.sha256] = item
         if item.sha256 in known["train"] and not include_seen:
             left_out[TRAINED_ON] += 1
         elif item.sha256 in known["validation"] and not include_seen:
@@ -117,6 +116,21 @@ def select(
     return Selection(
         tuple(chosen), dict(left_out), _split_words(chosen, known, seen, part, include_seen), tuple(notes)
     )
+
+
+def _counted_copies(items: Sequence[Item], test: Collection[str]) -> dict[str, Item]:
+    """Return SHA-256 -> the copy of an image that counts: the first, but in the group that tests where one does.
+
+    A copy of a test image that lies in a block of training was left out of training; counted there, it would make
+    a group of its own.
+    """
+    tests = Counter(item.group for item in items if item.sha256 in test)
+    counted: dict[str, Item] = {}
+    for item in items:
+        best = counted.setdefault(item.sha256, item)
+        if tests[item.group] > tests[best.group]:
+            counted[item.sha256] = item
+    return counted
 
 
 def _split_words(

@@ -121,6 +121,14 @@ def test_exact_duplicates_count_once_and_contradictions_are_named(items, tmp_pat
     assert chosen.notes == ("1 exact duplicates bear another label than the copy that was counted",)
 
 
+def test_a_copy_in_the_group_that_tests_counts_before_one_elsewhere(items):
+    tested = [Item(item.path, item.name, item.label, "test-block") for item in items[:3]]
+    elsewhere = Item(items[0].path, "elsewhere.png", items[0].label, "training-block")
+    chosen = select([elsewhere, *tested], seen(test=tested), part="test")
+    assert chosen.items == tuple(tested)
+    assert chosen.left_out == {DUPLICATE: 1}
+
+
 def test_copies_that_no_hash_can_show_are_mentioned(tmp_path):
     item = field_item(tmp_path, "large.png", "benign", same_field_as="benign/001.jpg")
     assert "no hash can show" in select([item], {}).notes[0]
