@@ -39,7 +39,7 @@ TXL_FIELD_SIZE = (640, 480)
 
 def baseline_sections(study: Study) -> list[Section]:
     """Six colour numbers with nearest neighbours, on the split's test part and on the same images repainted."""
-    training, test = study.items("train"), study.items("test")
+    training, test = study.items("train"), _test_images(study)
     baseline = six_colour_baseline().fit(
         (read_image(item.path).pixels for item in training),
         [item.label for item in training],
@@ -64,7 +64,7 @@ def ablation_sections(study: Study, preprocessing: Preprocessing) -> list[Sectio
     plan = study.run.plan
     model = build_network(len(CLASSES), size=plan.size, dropout=plan.dropout, blocks=plan.blocks)
     model.load_weights(study.weights_file)
-    test = study.items("test")
+    test = _test_images(study)
     painter = Repainter(test, np.random.default_rng(SEED))
 
     def logits(items: Sequence[Item], paint: Repainter | None = None) -> NDArray[np.float32]:
@@ -136,7 +136,7 @@ def twins(predictor: Predictor, data: Path) -> list[Twin]:
 
 
 def _section(study: Study, name: str, model: str, probabilities: NDArray[np.float64]) -> Section:
-    items = study.items("test")
+    items = _test_images(study)
     judged = Judged.of(
         [item.label for item in items],
         probabilities,
@@ -153,6 +153,11 @@ def _section(study: Study, name: str, model: str, probabilities: NDArray[np.floa
         seed=SEED,
         abstains=False,
     )
+
+
+def _test_images(study: Study) -> list[Item]:
+    """The images of the test part, exact copies once, as `evaluate` counts them."""
+    return list({item.sha256: item for item in reversed(study.items("test"))}.values())[::-1]
 
 
 def _epochs(study: Study) -> int:
