@@ -618,9 +618,8 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="analysis",
             index=models.Index(
-                condition=models.Q(("state__in", ["queued", "running"])),
                 fields=["state", "queued_at"],
-                name="analysis_unfinished",
+                name="analysis_by_state",
             ),
         ),
         migrations.AddConstraint(

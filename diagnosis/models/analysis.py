@@ -85,11 +85,8 @@ class Analysis(models.Model):
         ]
         indexes = [
             models.Index(fields=["image", "-queued_at"], name="analysis_by_image"),
-            models.Index(
-                fields=["state", "queued_at"],
-                condition=Q(state__in=["queued", "running"]),
-                name="analysis_unfinished",
-            ),
+            # Not a partial index: SQLite uses those only for constants, and Django sends parameters.
+            models.Index(fields=["state", "queued_at"], name="analysis_by_state"),
         ]
 
     def __str__(self) -> str:

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.utils import timezone
 
 from diagnosis.models import Analysis, SmearImage
@@ -28,6 +28,7 @@ EMPTY_GRACE = timedelta(seconds=5)
 RESEND_AFTER = timedelta(minutes=5)
 """After this long a task is sent again although others wait: a few of many may have been lost."""
 LARGEST_SWEEP = 1000
+"""Analyses of a laboratory that one sweep sends or gives up at most; the next ones do the rest."""
 ORPHAN_AGE = timedelta(days=1)
 CONTENT_FOLDERS = ("images", "thumbnails", "processed")
 """Folders whose files bear the `stored_sha256` of the image they belong to as the start of their name."""
@@ -87,21 +88,22 @@ def _to_send() -> list[UUID]:
     lost = queued.filter(
         Q(sent_at__isnull=True, queued_at__lt=now - SENDING_GRACE) | Q(sent_at__lt=now - grace)
     )
-    keys: list[UUID] = []
-    for laboratory in lost.order_by().values_list("image__case__laboratory", flat=True).distinct():
-        keys += _of_laboratory(lost.filter(image__case__laboratory=laboratory), laboratory)
-    return keys
+    found = lost.order_by("queued_at").values_list("pk", "image__case__laboratory")
+    waiting_of: dict[int, list[UUID]] = {}
+    for key, laboratory in found:
+        waiting_of.setdefault(laboratory, []).append(key)
+    return [key for laboratory, keys in waiting_of.items() for key in _servable(keys, laboratory)]
 
 
-def _of_laboratory(lost: QuerySet[Analysis], laboratory: int) -> list[UUID]:
+def _servable(keys: list[UUID], laboratory: int) -> list[UUID]:
+    """Those of a laboratory's waiting analyses that its model can be asked about now."""
     version = registry.active_version(laboratory=laboratory)
     if version is None:
         registry.register_shipped_bundles()
         version = registry.active_version(laboratory=laboratory)
     if version is None or registry.file_problem(version) is not None:
         return []
-    most = 1 if version.problem else LARGEST_SWEEP
-    return list(lost.order_by("queued_at").values_list("pk", flat=True)[:most])
+    return keys[:1] if version.problem else keys[:LARGEST_SWEEP]
 
 
 def remove_orphans(*, older_than: timedelta = ORPHAN_AGE) -> int:

@@ -1,0 +1,24 @@
+"""What the web process may load: no runtime, no training library, whatever page is asked for."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+CODE = """
+import json, sys
+import webapp.wsgi
+import webapp.urls, diagnosis.urls
+import diagnosis.services.intake, diagnosis.services.analyze, diagnosis.services.registry, diagnosis.tasks
+import ml.bundle  # what looking at a bundle's files loads
+heavy = ("tensorflow", "keras", "openvino", "onnx", "sklearn", "scipy", "matplotlib")
+print(json.dumps([name for name in heavy if name in sys.modules]))
+"""
+
+
+def test_pages_services_and_tasks_load_neither_runtimes_nor_training():
+    done = subprocess.run([sys.executable, "-c", CODE], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == []
