@@ -88,6 +88,13 @@ def test_the_table_names_every_file(files, version, monkeypatch):
     assert "Research use only" in text
 
 
+def test_a_narrow_table_still_shows_the_whole_name_below_the_common_folder(files, version, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    text = run("analyze", files)
+    assert "below/b.JPG" in text
+    assert str(files) not in text
+
+
 def test_a_file_named_by_itself_is_tried_whatever_it_is_called(tmp_path, field_png, version):
     odd = tmp_path / "picture.dat"
     odd.write_bytes(field_png)

@@ -12,7 +12,7 @@ from typing import IO, Any, cast
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from diagnosis import wording
 from diagnosis.services import pipeline, predictors
@@ -61,19 +61,33 @@ class Command(BaseCommand):
                 self.stdout.write(json.dumps(record, ensure_ascii=False))
                 self.stdout.flush()
         else:
-            judged = self._table(records, len(files), predictor)
+            judged = self._table(records, files, predictor)
         if not judged:
             raise CommandError("No file could be analysed.")
 
-    def _table(self, records: Iterable[tuple[dict[str, Any], bool]], total: int, predictor: Any) -> int:
+    def _table(
+        self, records: Iterable[tuple[dict[str, Any], bool]], files: list[Path], predictor: Any
+    ) -> int:
         """Draw progress on stderr, then the table on stdout; returns how many files were judged."""
-        table = Table("file", "outcome", "confidence", "domain", "reasons", "ms", box=None, pad_edge=False)
+        total = len(files)
+        common = os.path.commonpath([file.absolute().parent for file in files])
+        table = Table(
+            Column("file", overflow="fold"),
+            "outcome",
+            "confidence",
+            "domain",
+            "reasons",
+            "ms",
+            box=None,
+            pad_edge=False,
+        )
         judged = 0
         with progress_bar() as bar:
             task = bar.add_task("Analysing", total=total)
             for record, was_judged in records:
                 judged += was_judged
-                table.add_row(*row(record))
+                name = os.path.relpath(record["path"], common)
+                table.add_row(name, *row(record))
                 bar.advance(task)
         console = Console(file=cast("IO[str]", self.stdout._out))
         console.print(table)
@@ -123,12 +137,11 @@ def judge_all(files: Iterable[Path], predictor: Any) -> Iterator[tuple[dict[str,
 
 
 def row(record: dict[str, Any]) -> tuple[str, ...]:
-    """The cells of a record's line in the table."""
+    """The cells of a record's line in the table, after the file's name."""
     is_class = record["outcome"] == "class"
     score = record["domain_score"]
     total = record["timings_ms"].get("total")
     return (
-        record["path"],
         wording.class_word(record["label"]) if is_class else "indeterminate",
         wording.percent(record["confidence"]) if is_class else "",
         "" if score is None else f"{score:.2f}",
