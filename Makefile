@@ -7,7 +7,7 @@ VENDORED := static/vendor/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run deps test test-fast bench lint lint-style format lock clean
+.PHONY: help run deps test test-fast bench screenshots lint lint-style format lock clean
 
 help: ## list these targets
 	@echo 'Leukoscope: reading blood smears for leukemia. Research use only.'

@@ -74,6 +74,14 @@ def age(day: datetime.date, today: datetime.date) -> str:
 
 
 @register.filter
+def measured(check: dict[str, Any]) -> str:
+    """What a passed quality check measured, short; its detail says it with the limit."""
+    value = check["value"]
+    short = {"size": f"{value:.0f} px", "focus": f"{value:.2f}", "exposure": f"{value:.0f} of 255"}
+    return short.get(check["name"], f"{100 * value:.1f} %" if value <= 1 else f"{value:.0f}")
+
+
+@register.filter
 def may(user: Any, action: str) -> bool:
     """Whether the user's role allows an action: `{% if user|may:"review" %}`."""
     return permissions.can(user, action)

@@ -71,6 +71,7 @@ def render_case(
             draft=draft,
         )
     context = {
+        "section": "worklist",
         "case": case,
         "frames": [frame_of(image) for image in images],
         "progress": progress_of(images),
@@ -78,6 +79,7 @@ def render_case(
         "earlier": list(selectors.earlier_cases(case=case)[:5]),
         "methods": wording.METHOD_WORDS,
         "max_bytes": MAX_BYTES,
+        "megabytes": MAX_BYTES // 2**20,
         "too_large": intake.too_large(),
     }
     return render(request, "diagnosis/case.html", context, status=status)

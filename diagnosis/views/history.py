@@ -16,7 +16,7 @@ A_PAGE = 25
 COLUMNS = (
     ("Case", "accession", "-accession"),
     ("Patient", "patient", "-patient"),
-    ("Images say", "", ""),
+    ("Outcomes", "", ""),
     ("Images", "", ""),
     ("Read", "", ""),
     ("Specimen", "", ""),
@@ -36,6 +36,7 @@ def history(request: HttpRequest) -> HttpResponseBase:
         request.GET.get("page")
     )
     context = {
+        "section": "history",
         "form": form,
         "page": page,
         "headings": [_heading(*column, filters.sort) for column in COLUMNS],

@@ -52,7 +52,7 @@ def models(request: HttpRequest) -> HttpResponseBase:
         selectors.model_versions(user=request.user), key=lambda v: v.status != ModelVersion.Status.ACTIVE
     )
     shown = [_shown(version) for version in versions]
-    return render(request, "diagnosis/models.html", {"shown": shown})
+    return render(request, "diagnosis/models.html", {"section": "models", "shown": shown})
 
 
 def _shown(version: ModelVersion) -> Shown:

@@ -8,7 +8,6 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpRespons
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_http_methods
 
 from diagnosis import permissions
@@ -18,12 +17,10 @@ from diagnosis.services import intake
 from diagnosis.services.intake import IntakeRefused
 from diagnosis.views.access import from_script, signed_in
 from diagnosis.views.case import case_url
-from diagnosis.views.upload import LimitedFiles, limit_files, report, take_files, too_large
+from diagnosis.views.upload import report, take_files
 from ml.imaging.reading import MAX_BYTES
 
 
-# As with uploads: the size is judged before the token, which makes the whole body be read.
-@csrf_exempt
 @require_http_methods(["GET", "HEAD", "POST"])
 @signed_in
 def new_case(request: HttpRequest) -> HttpResponseBase:
@@ -35,14 +32,10 @@ def new_case(request: HttpRequest) -> HttpResponseBase:
     permissions.require(request.user, permissions.UPLOAD)
     if request.method != "POST":
         return _page(request, CaseForm(initial={"received_on": timezone.localdate()}))
-    refusal = too_large(request)
-    if refusal is not None:
-        return refusal
-    return _open(request, limit_files(request))
+    return _open(request)
 
 
-@csrf_protect
-def _open(request: HttpRequest, limited: LimitedFiles) -> HttpResponse:
+def _open(request: HttpRequest) -> HttpResponse:
     form = CaseForm(request.POST)
     case = _create(request, form)
     if case is None:
@@ -58,7 +51,7 @@ def _open(request: HttpRequest, limited: LimitedFiles) -> HttpResponse:
         }
         return JsonResponse(made, status=201)
     outcomes = take_files(user=request.user, case=case, files=request.FILES.getlist("files"))
-    report(request, outcomes, limited.too_large)
+    report(request, outcomes)
     return HttpResponseRedirect(case_url(case))
 
 
@@ -84,5 +77,11 @@ def _field_named_in(sentence: str) -> str | None:
 
 
 def _page(request: HttpRequest, form: CaseForm, status: int = 200) -> HttpResponse:
-    context: dict[str, Any] = {"form": form, "max_bytes": MAX_BYTES, "too_large": intake.too_large()}
+    context: dict[str, Any] = {
+        "section": "worklist",
+        "form": form,
+        "max_bytes": MAX_BYTES,
+        "megabytes": MAX_BYTES // 2**20,
+        "too_large": intake.too_large(),
+    }
     return render(request, "diagnosis/new_case.html", context, status=status)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from django.urls import reverse
+from django.utils import timezone
 
 from diagnosis import permissions, wording
 from diagnosis.models import Analysis, Review, SmearImage, User
 from diagnosis.views.frames import Mark, mark_of, revision_of
 
+LONG_WAIT = timedelta(minutes=2)
 TIMING_WORDS = {
     "read": "reading the file",
     "quality": "quality checks",
@@ -95,6 +98,11 @@ class Reading:
     @property
     def is_unfinished(self) -> bool:
         return self.analysis is not None and not self.analysis.is_finished
+
+    @property
+    def waits_long(self) -> bool:
+        """Whether it waits for something other than its turn: a model, a worker, the broker."""
+        return self.analysis is not None and timezone.now() - self.analysis.queued_at > LONG_WAIT
 
     @property
     def is_subtype(self) -> bool:

@@ -42,6 +42,7 @@ def worklist(request: HttpRequest) -> HttpResponseBase:
         show = "unread"
     page = Paginator(_shown(request.user, show), A_PAGE).get_page(request.GET.get("page"))
     context = {
+        "section": "worklist",
         "page": page,
         "show": show,
         "shown": SHOWN,

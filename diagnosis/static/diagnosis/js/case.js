@@ -82,8 +82,9 @@ function replacePanel(html) {
 function readPanel() {
   const now = panel();
   for (const form of now.querySelectorAll("form[data-draft]")) keepDraft(form);
-  const { image, file, name, processed, overlays } = now.dataset;
-  if (image) stage.show({ id: image, file, name, processed, overlays: JSON.parse(overlays || "{}") });
+  const { image: id, file, name, processed, overlays } = now.dataset;
+  const reserved = "reserved" in now.dataset;
+  if (id) stage.show({ id, file, name, processed, overlays: JSON.parse(overlays || "{}"), reserved });
 }
 
 /** The next picture is most likely the next one asked for. */
@@ -166,7 +167,7 @@ function overrule() {
   if (!choices) return false;
   choices.open = true;
   (choices.querySelector("input:checked") ?? choices.querySelector("input")).focus();
-  choices.scrollIntoView({ block: "nearest" });
+  choices.querySelector("fieldset").scrollIntoView({ block: "nearest" });
 }
 
 // --- uploads --------------------------------------------------------------------------------------------------
@@ -216,3 +217,4 @@ bindKeys({
 
 readPanel();
 prefetchNext();
+if (selected) frameOf(selected)?.scrollIntoView({ block: "nearest", inline: "nearest" });

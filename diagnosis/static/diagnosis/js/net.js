@@ -30,6 +30,20 @@ export async function request(url, options = {}) {
   return response;
 }
 
+/**
+ * Take the form's token from the page anew: logging in again, in another tab, has made the old one worthless.
+ * Quietly keeps the old one when the server can't be reached.
+ */
+export async function refreshToken(form) {
+  try {
+    const page = await (await fetch(location.href, { credentials: "same-origin" })).text();
+    const fresh = new DOMParser().parseFromString(page, "text/html").querySelector("main [name=csrfmiddlewaretoken]");
+    if (fresh) form.elements.namedItem("csrfmiddlewaretoken").value = fresh.value;
+  } catch {
+    // the request that follows meets the same trouble, and says so
+  }
+}
+
 /** Parse a fragment of ours into its first element. */
 export function parseFragment(html) {
   const template = document.createElement("template");

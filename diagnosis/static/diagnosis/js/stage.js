@@ -18,6 +18,8 @@ export class Stage {
   #root;
   #viewer;
   #subject = null;
+  #liked = true;
+  #asked = new Set();
 
   constructor(root) {
     this.#root = root;
@@ -33,7 +35,7 @@ export class Stage {
     });
     const liked = taste();
     const known = this.methodButtons.some((button) => button.dataset.method === liked.method);
-    this.#viewer.overlayVisible = liked.visible ?? true;
+    this.#liked = liked.visible ?? true;
     this.#viewer.method = this.method = known ? liked.method : this.methodButtons[0].dataset.method;
     this.slider.value = liked.opacity ?? this.slider.value;
     this.#viewer.opacity = this.slider.value / 100;
@@ -45,16 +47,20 @@ export class Stage {
     });
     this.slider.addEventListener("input", () => {
       this.#viewer.opacity = this.slider.value / 100;
-      if (!this.#viewer.overlayVisible && Number(this.slider.value)) this.#viewer.overlayVisible = true;
+      if (Number(this.slider.value)) this.#wish(true);
       this.#draw();
     });
     this.slider.addEventListener("change", () => this.#remember());
     this.#draw();
   }
 
-  /** Show an image; `processed` and `overlays` may come later, with its panel. */
-  show({ id, file, name, processed = "", overlays = {} }) {
-    this.#subject = { id, file, processed, overlays };
+  /**
+   * Show an image; `processed` and `overlays` may come later, with its panel. The overlay of an outcome that is
+   * no result (`reserved`) is shown only to a reader who asks for it, image by image.
+   */
+  show({ id, file, name, processed = "", overlays = {}, reserved = false }) {
+    this.#subject = { id, file, processed, overlays, reserved };
+    this.#viewer.overlayVisible = reserved ? this.#asked.has(id) : this.#liked;
     this.word.hidden = true;
     this.#root.querySelector(".name").textContent = name;
     this.#viewer.show(this.#subject);
@@ -63,7 +69,7 @@ export class Stage {
 
   toggleOverlay() {
     if (this.overlayButton.disabled) return;
-    this.#viewer.overlayVisible = !this.#viewer.overlayVisible;
+    this.#wish(!this.#viewer.overlayVisible);
     announce(this.#viewer.overlayVisible ? "Overlay shown" : "Overlay hidden");
     this.#remember();
     this.#draw();
@@ -90,6 +96,14 @@ export class Stage {
     this.#viewer.fit();
   }
 
+  /** Show or hide the overlay: of this image alone where it is no result, else from now on. */
+  #wish(visible) {
+    this.#viewer.overlayVisible = visible;
+    if (!this.#subject?.reserved) this.#liked = visible;
+    else if (visible) this.#asked.add(this.#subject.id);
+    else this.#asked.delete(this.#subject.id);
+  }
+
   #use(tool) {
     if (tool === "overlay") this.toggleOverlay();
     if (tool === "processed") this.toggleProcessed();
@@ -102,7 +116,7 @@ export class Stage {
   #choose(method) {
     this.method = method;
     this.#viewer.method = method;
-    if (!this.#viewer.overlayVisible) this.#viewer.overlayVisible = true;
+    this.#wish(true);
     announce(`${this.methodButtons.find((button) => button.dataset.method === method).textContent} overlay`);
     this.#remember();
     this.#draw();
@@ -125,7 +139,9 @@ export class Stage {
       tool.disabled = !this.#subject;
     }
     this.#root.querySelector("output").textContent = `${this.slider.value} %`;
-    this.#root.querySelector(".phrase").hidden = !on;
+    const phrase = this.#root.querySelector(".phrase");
+    phrase.hidden = !on;
+    phrase.textContent = this.#subject?.reserved ? phrase.dataset.reserved : phrase.dataset.result;
   }
 
   #say(title, sentence) {
@@ -136,7 +152,7 @@ export class Stage {
 
   #remember() {
     try {
-      const liked = { visible: this.#viewer.overlayVisible, method: this.method, opacity: this.slider.value };
+      const liked = { visible: this.#liked, method: this.method, opacity: this.slider.value };
       localStorage.setItem(TASTE, JSON.stringify(liked));
     } catch {
       // without storage the taste lasts until the page is left

@@ -2,9 +2,10 @@
 // A refused file gets the server's sentence and the others go on; a broken connection gets a button to try again.
 
 import { carriesFiles, chosenFiles, droppedFiles } from "./dropped.js";
-import { UNREACHABLE, announce, goToLogin, parseFragment } from "./net.js";
+import { UNREACHABLE, announce, parseFragment, refreshToken } from "./net.js";
 
 const AT_ONCE = 2;
+const LOGGED_OUT = "Your session has ended; log in in another tab, then try again.";
 const MARKS = { waiting: "", sending: "", done: "○", refused: "!", broken: "!" };
 
 const size = (bytes) =>
@@ -95,9 +96,8 @@ class Upload {
   #finish(xhr) {
     const message = xhr.response?.message;
     if (xhr.status === 201) this.set("done", message);
-    else if (xhr.status === 401) {
-      this.set("broken", "Your session has ended; log in in another tab, then try again.");
-    } else if (message && xhr.status < 500) this.set("refused", message);
+    else if (xhr.status === 401) this.set("broken", LOGGED_OUT);
+    else if (message && xhr.status < 500) this.set("refused", message);
     else this.set("broken", "The server could not take this file; try again.");
   }
 }
@@ -150,7 +150,8 @@ export class UploadList {
     this.#advance();
   }
 
-  #again(upload) {
+  async #again(upload) {
+    await refreshToken(this.#form);
     upload.set("waiting", "waiting");
     this.#advance();
   }
@@ -236,10 +237,16 @@ export function acceptFiles(form, list) {
 /** New case: make the case from the form's fields, then send the files to it; nothing chosen is lost on the way. */
 export function openCaseFirst(form, list) {
   let caseUrl = "";
+  const fail = (sentence) => {
+    const failure = form.querySelector(":scope > .formerror");
+    failure.textContent = sentence;
+    failure.hidden = !sentence;
+  };
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const submit = form.querySelector("button[type=submit]");
     submit.disabled = true;
+    fail("");
     try {
       const body = new FormData(form);
       body.delete("files");
@@ -248,7 +255,11 @@ export function openCaseFirst(form, list) {
         body,
         headers: { Accept: "application/json", "X-Requested-With": "leukoscope" },
       });
-      if (response.status === 401) return goToLogin();
+      if (response.status === 401 || response.status === 403) {
+        // The chosen files would be lost with the page, so it stays; the next try comes with a fresh token.
+        await refreshToken(form);
+        return fail(response.status === 401 ? LOGGED_OUT : "The page was out of date; open the case again.");
+      }
       if (response.status === 422) {
         const fields = parseFragment(await response.text());
         form.querySelector("#casefields").replaceWith(fields);
@@ -269,9 +280,7 @@ export function openCaseFirst(form, list) {
       history.replaceState(null, "", caseUrl);
       list.start(made.upload_url);
     } catch {
-      const failure = form.querySelector(".formerror");
-      failure.textContent = UNREACHABLE;
-      failure.hidden = false;
+      fail(UNREACHABLE);
     } finally {
       submit.disabled = false;
     }

@@ -21,6 +21,8 @@ export class Viewer {
   constructor(element, { onZoom = () => {}, onError = () => {} } = {}) {
     this.#onZoom = onZoom;
     this.#onError = onError;
+    // It writes its own message over the picture; ours says what to do.
+    window.OpenSeadragon.setString("Errors.OpenFailed", " ");
     this.#osd = window.OpenSeadragon({
       element,
       drawer: "canvas", // every machine has it, and it alone multiplies without a second context
