@@ -33,6 +33,9 @@ bench: deps ## measure speed and memory (medians and ratios of this machine)
 lint: lint-style ## check style and types
 	@$(BIN)/python -m mypy ml diagnosis/services webapp
 
+screenshots: deps ## take every page, light and dark, wide and narrow, into build/screenshots
+	@$(BIN)/python -m tests.browser.screenshots $(ARGS)
+
 lint-style: deps
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .

@@ -46,8 +46,8 @@ def ordinal(value: float | None) -> str:
 
 @register.filter
 def figure(value: float | None) -> str:
-    """A metric to four digits behind the point; what is not defined reads n/a."""
-    return "n/a" if value is None else f"{value:.4f}"
+    """A metric to three digits behind the point; what is not defined reads n/a."""
+    return "n/a" if value is None else f"{value:.3f}"
 
 
 @register.filter

@@ -1,14 +1,14 @@
-"""The evidence of a bundle as tables: its figures by split, confusion matrices, plots and the card.
+"""The evidence of a bundle as tables: what was measured on which split, the gate, plots and the card.
 
-Written for any `metrics.json`: whatever carries a name, a value, n and its split is a figure and is shown, so
-that evidence is never left out because this page did not know of it.
+Written for any `metrics.json`: every mapping with a name and figures is shown as a section, so that evidence is
+never left out because this page did not know of it.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ METRIC_WORDS = {
     "specificity_malignant": "specificity for malignant",
     "log_loss": "log loss",
     "ece": "calibration error (ECE)",
-    "ece_before": "calibration error (ECE) before calibration",
+    "ece_uncalibrated": "calibration error (ECE) before calibration",
     "brier": "Brier score",
     "coverage": "coverage: share given a class",
     "risk": "risk: share wrong of those",
@@ -47,46 +47,72 @@ PER_CLASS = {
     "auroc": "AUROC",
 }
 HEADLINES = ("balanced_accuracy", "auroc_malignant", "ece", "coverage")
+COMPARED = ("accuracy", "balanced_accuracy", "auroc_malignant", "ece")
 LARGEST_JSON = 8 * 2**20
 
 
 @dataclass(frozen=True)
 class FigureRow:
-    """One number with the split it was measured on, n and its 95 % interval."""
+    """One number with n and its 95 % interval; the section it stands in names its split."""
 
     name: str
-    word: str
     value: float | None
     low: float | None
     high: float | None
     n: int
     split: str
 
+    @property
+    def word(self) -> str:
+        return metric_word(self.name)
 
-@dataclass
-class SplitTable:
-    """The figures of one split of one model, in the order of the evidence."""
-
-    title: str
-    split: str
-    rows: list[FigureRow] = field(default_factory=list)
+    @property
+    def short_word(self) -> str:
+        """The name in the head of a table."""
+        return {"auroc_malignant": "AUROC, malignant", "ece": "ECE"}.get(self.name, self.word)
 
 
 @dataclass(frozen=True)
-class Matrix:
-    """A confusion matrix: rows are labels, columns the classes given."""
+class Section:
+    """What one model did on one set of images."""
 
-    title: str
+    name: str
+    model: str
+    data: str
+    split: str
+    n: int
+    groups: int
+    figures: list[FigureRow]
     classes: list[str]
-    rows: list[tuple[str, list[tuple[int, bool]]]]
+    confusion: list[tuple[str, list[tuple[int, bool]]]]
+    notes: list[str]
+
+    def figure(self, name: str) -> FigureRow | None:
+        """The figure of this name, if it was measured."""
+        return next((row for row in self.figures if row.name == name), None)
+
+    @property
+    def compared(self) -> list[FigureRow | None]:
+        """The figures that the table of all sections shows."""
+        return [self.figure(name) for name in COMPARED]
+
+
+@dataclass(frozen=True)
+class GateRow:
+    """How many images of one kind got no class, and why."""
+
+    name: str
+    turned_away: FigureRow
+    reasons: list[tuple[str, int]]
 
 
 @dataclass(frozen=True)
 class Evidence:
     """What the evidence folder of a bundle holds."""
 
-    tables: list[SplitTable]
-    matrices: list[Matrix]
+    sections: list[Section]
+    gate: list[GateRow]
+    runtimes: list[dict[str, Any]]
     plots: list[tuple[str, str]]
     files: list[str]
     card: str
@@ -94,12 +120,18 @@ class Evidence:
 
     @property
     def headlines(self) -> list[FigureRow]:
-        """The first figure of each kind that a reader asks for first."""
-        found: dict[str, FigureRow] = {}
-        for table in self.tables:
-            for row in table.rows:
-                found.setdefault(row.name, row)
-        return [found[name] for name in HEADLINES if name in found]
+        """The figures a reader asks for first, of the first section."""
+        found = [self.sections[0].figure(name) for name in HEADLINES] if self.sections else []
+        return [row for row in found if row is not None]
+
+    @property
+    def compared(self) -> list[str]:
+        """Headings of the table that sets the sections side by side."""
+        return [FigureRow(name, None, None, None, 0, "").short_word for name in COMPARED]
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.sections or self.gate or self.plots)
 
 
 def metric_word(name: str) -> str:
@@ -115,19 +147,24 @@ def read_evidence(folder: Path) -> Evidence:
     place = folder / "evidence"
     names = sorted(p.name for p in place.iterdir() if p.is_file()) if place.is_dir() else []
     problem = ""
-    metrics: Any = {}
+    sections: list[Section] = []
+    gate: list[GateRow] = []
+    runtimes: list[dict[str, Any]] = []
     try:
         metrics = _json(place / "metrics.json")
-    except (OSError, ValueError):
+        sections = [_section(node) for node in _mappings(metrics, {"name", "figures"})]
+        gate = [_gate(node) for node in _mappings(metrics, {"name", "turned_away"})]
+        runtimes = list(
+            _mappings(metrics, {"runtime", "against", "n", "classes_equal", "largest_difference"})
+        )
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         problem = "The figures of this bundle can't be read (evidence/metrics.json)."
-    tables: dict[tuple[str, str], SplitTable] = {}
-    for path, row in _figures(metrics, ()):
-        figure = _row(row)
-        title = _title(path)
-        tables.setdefault((title, figure.split), SplitTable(title, figure.split)).rows.append(figure)
     return Evidence(
-        tables=list(tables.values()),
-        matrices=[_matrix(_title(path), found) for path, found in _matrices(metrics, ())],
+        sections=sections,
+        gate=gate,
+        runtimes=runtimes,
         plots=[(name, _plot_word(name)) for name in names if name.endswith(".svg")],
         files=[name for name in names if not name.endswith(".svg")],
         card=_card(folder / "card.md"),
@@ -141,65 +178,58 @@ def _json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _figures(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
-    """Every mapping that is a figure, with the keys that lead to it."""
+def _mappings(node: Any, keys: set[str]) -> Iterator[dict[str, Any]]:
+    """Every mapping below `node` that has all of `keys`, in the order of the file."""
     if isinstance(node, dict):
-        if {"name", "value", "n", "split"} <= node.keys():
-            yield path, node
+        if keys <= node.keys():
+            yield node
             return
-        for key, child in node.items():
-            yield from _figures(child, (*path, str(key)))
+        for child in node.values():
+            yield from _mappings(child, keys)
     elif isinstance(node, list):
         for child in node:
-            yield from _figures(child, path)
+            yield from _mappings(child, keys)
 
 
-def _matrices(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
-    """Every mapping of classes and a square matrix, with the keys that lead to it."""
-    if isinstance(node, dict):
-        matrix, classes = node.get("matrix"), node.get("classes")
-        if isinstance(matrix, list) and isinstance(classes, list) and len(matrix) == len(classes):
-            yield path, node
-            return
-        for key, child in node.items():
-            yield from _matrices(child, (*path, str(key)))
-    elif isinstance(node, list):
-        for child in node:
-            yield from _matrices(child, path)
+def _section(node: dict[str, Any]) -> Section:
+    classes = [wording.class_word(str(label)) for label in node.get("classes", [])]
+    confusion = [
+        (word, [(int(count), column == index) for column, count in enumerate(line)])
+        for index, (word, line) in enumerate(zip(classes, node.get("confusion", []), strict=False))
+    ]
+    return Section(
+        name=str(node["name"]),
+        model=str(node.get("model", "")),
+        data=str(node.get("data", "")),
+        split=str(node.get("split", "")),
+        n=int(node.get("n", 0)),
+        groups=int(node.get("groups", 0)),
+        figures=[_row(row) for row in node["figures"]],
+        classes=classes,
+        confusion=confusion,
+        notes=[str(note) for note in node.get("notes", [])],
+    )
 
 
 def _row(row: dict[str, Any]) -> FigureRow:
-    name = str(row["name"])
     return FigureRow(
-        name=name,
-        word=metric_word(name),
-        value=row["value"],
-        low=row.get("low"),
-        high=row.get("high"),
+        name=str(row["name"]),
+        value=None if row["value"] is None else float(row["value"]),
+        low=None if row.get("low") is None else float(row["low"]),
+        high=None if row.get("high") is None else float(row["high"]),
         n=int(row["n"]),
         split=str(row["split"]),
     )
 
 
-def _matrix(title: str, found: dict[str, Any]) -> Matrix:
-    words = [wording.class_word(str(label)) for label in found["classes"]]
-    rows = [
-        (word, [(int(count), column == index) for column, count in enumerate(line)])
-        for index, (word, line) in enumerate(zip(words, found["matrix"], strict=True))
-    ]
-    return Matrix(title, words, rows)
-
-
-_STRUCTURE = {"figures", "metrics", "confusion", "splits", "tests", "confusion_matrix"}
-
-
-def _title(path: tuple[str, ...]) -> str:
-    """What the keys that lead to a figure say about it, without those that are mere structure."""
-    return ", ".join(part.replace("_", " ") for part in path if part not in _STRUCTURE)
+def _gate(node: dict[str, Any]) -> GateRow:
+    reasons = sorted(node.get("reasons", {}).items(), key=lambda reason: -reason[1])
+    return GateRow(str(node["name"]), _row(node["turned_away"]), [(str(word), int(n)) for word, n in reasons])
 
 
 def _plot_word(name: str) -> str:
-    return name.removesuffix(".svg").replace("_", " ").replace("-", " ").capitalize().replace("Roc", "ROC")
+    word = name.removesuffix(".svg").replace("_", " ").replace("-", " ")
+    return {"roc": "ROC"}.get(word, word.capitalize())
 
 
 def _card(path: Path) -> str:

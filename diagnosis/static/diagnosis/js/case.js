@@ -156,6 +156,13 @@ document.addEventListener("submit", async (event) => {
   }
 });
 
+// O, an arrow, Enter: overruled without a mouse.
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || !event.target.matches("#overrule input[name=label]")) return;
+  event.preventDefault();
+  panel().querySelector("#overrule button").click();
+});
+
 function agree() {
   const button = panel().querySelector("button[value=agree]:not(:disabled)");
   if (!button) return false;

@@ -104,10 +104,10 @@ export class Viewer {
     this.#overlay?.setOpacity(this.#shownOpacity());
   }
 
-  /** Magnification in percent: at 100 one pixel of the image is one pixel of the page. */
+  /** Magnification in percent, once it has settled: at 100 one pixel of the image is one pixel of the page. */
   get percent() {
     const item = this.#osd.world.getItemAt(0);
-    return item ? Math.round(item.viewportToImageZoom(this.#osd.viewport.getZoom(true)) * 100) : null;
+    return item ? Math.round(item.viewportToImageZoom(this.#osd.viewport.getZoom()) * 100) : null;
   }
 
   /** Multiply the magnification. */

@@ -1,0 +1,181 @@
+"""Uploads in a browser: many files at once, refused ones beside good ones, folders, broken connections."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from django.contrib.sessions.models import Session
+from PIL import Image
+from playwright.sync_api import expect
+
+from diagnosis.models import Case, SmearImage
+from ml.drawing import draw_field
+from tests.browser.conftest import Person, log_in
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("no_broker"),
+]
+
+
+@pytest.fixture
+def tina(sit_down: Callable[..., Person], cast: Any) -> Person:
+    return sit_down(cast.technician)
+
+
+def field(seed: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(draw_field(np.random.default_rng(seed), width=400, height=300)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def line(person: Person, name: str) -> Any:
+    return person.page.locator(".uploads li", has_text=name)
+
+
+def fill(person: Person, number: str = "26-1") -> None:
+    person.page.fill("#id_accession_number", number)
+    person.page.fill("#id_patient_code", "P-1")
+
+
+def test_a_new_case_takes_a_drop_of_good_and_bad_files(tina: Person) -> None:
+    good = [(f"field {seed}.png", field(seed)) for seed in range(6)]
+    bad = [
+        ("notes.jpg", b"just text"),
+        ("empty.png", b""),
+        ("cut.png", field(50)[:2000]),
+        ("again.png", good[0][1]),
+        ("moving.gif", b"GIF89a" + bytes(40)),
+    ]
+    tina.goto("/cases/new")
+    tina.drop(bad[:2] + good + bad[2:])
+    expect(tina.page.locator(".uploadsum span")).to_have_text("11 files chosen")
+    fill(tina)
+    tina.page.click("button[type=submit]")
+
+    expect(tina.page.locator(".uploadsum span")).to_have_text("6 of 11 files uploaded, 5 refused")
+    for name, _ in bad:
+        sentence = line(tina, name).locator(".what").inner_text()
+        assert sentence.endswith("."), (name, sentence)
+    expect(line(tina, "field 3.png")).to_contain_text("400 × 300")
+    case = Case.objects.get()
+    assert case.images.count() == 6
+    assert tina.page.url.endswith(f"/cases/{case.pk}")
+    tina.page.click("text=Go to the case")
+    expect(tina.page.locator("a.frame")).to_have_count(6)
+
+
+def test_all_good_goes_on_to_the_case_by_itself(tina: Person) -> None:
+    tina.goto("/cases/new")
+    fill(tina)
+    tina.drop([("a.png", field(1))])
+    tina.page.click("button[type=submit]")
+
+    expect(tina.page.locator("a.frame")).to_have_count(1)
+
+
+def test_a_refused_field_keeps_the_chosen_files(tina: Person, case: Case) -> None:
+    tina.goto("/cases/new")
+    fill(tina, case.accession_number)
+    tina.drop([("a.png", field(1))])
+    tina.page.click("button[type=submit]")
+    expect(tina.page.locator(".field .error")).to_contain_text("There is a case H-1001 already")
+    expect(tina.page.locator("#id_accession_number")).to_be_focused()
+
+    tina.page.fill("#id_accession_number", "26-2")
+    tina.page.click("button[type=submit]")
+    expect(tina.page.locator("a.frame")).to_have_count(1)
+
+
+def test_two_hundred_files_at_once(tina: Person, case: Case) -> None:
+    tina.goto(f"/cases/{case.pk}")
+    tina.drop([(f"{number:03}.png", field(number % 3)) for number in range(200)])
+
+    expect(tina.page.locator(".uploadsum span")).to_have_text(
+        "3 of 200 files uploaded, 197 refused", timeout=120_000
+    )
+    expect(tina.page.locator("a.frame")).to_have_count(3)
+
+
+def test_images_added_to_a_case_appear_without_a_reload(tina: Person, case: Case) -> None:
+    tina.goto(f"/cases/{case.pk}")
+    expect(tina.page.locator("#stage .word")).to_contain_text("No images yet")
+    tina.page.evaluate("window.sameDocument = true")
+    tina.drop([("a.png", field(1)), ("b.png", field(2))])
+
+    expect(tina.page.locator("a.frame")).to_have_count(2)
+    expect(tina.page.locator("#panel .figure")).to_contain_text("Waiting")
+    expect(tina.page.locator("#live")).to_contain_text("0 of 2 analysed")
+    expect(tina.page.locator("#add-images")).to_be_hidden()
+    assert tina.page.evaluate("window.sameDocument")
+
+
+def test_a_chosen_folder_is_read_to_its_depth(tina: Person, case: Case, tmp_path: Path) -> None:
+    (tmp_path / "slide" / "deeper").mkdir(parents=True)
+    (tmp_path / "slide" / "a.png").write_bytes(field(1))
+    (tmp_path / "slide" / "deeper" / "b.png").write_bytes(field(2))
+    (tmp_path / "slide" / ".DS_Store").write_bytes(b"litter")
+    tina.goto(f"/cases/{case.pk}")
+    tina.page.set_input_files("input.folder", tmp_path / "slide")
+
+    expect(tina.page.locator("a.frame")).to_have_count(2)
+    assert sorted(SmearImage.objects.values_list("original_name", flat=True)) == ["a.png", "b.png"]
+
+
+def test_an_interrupted_upload_can_be_tried_again(tina: Person, case: Case) -> None:
+    tina.goto(f"/cases/{case.pk}")
+    tina.page.route("**/images", lambda route: route.abort())
+    tina.drop([("a.png", field(1))])
+    expect(line(tina, "a.png")).to_contain_text("can't be reached")
+
+    tina.page.unroute("**/images")
+    tina.page.get_by_role("button", name="Try again: a.png").click()
+    expect(tina.page.locator("a.frame")).to_have_count(1)
+
+
+def test_an_ended_session_loses_no_file(tina: Person, cast: Any, case: Case, live_server: Any) -> None:
+    tina.goto(f"/cases/{case.pk}")
+    Session.objects.all().delete()
+    tina.drop([("a.png", field(1))])
+    expect(line(tina, "a.png")).to_contain_text("log in in another tab")
+
+    log_in(tina.page.context, cast.technician, live_server.url)
+    tina.page.get_by_role("button", name="Try again: a.png").click()
+    expect(tina.page.locator("a.frame")).to_have_count(1)
+
+
+def test_a_file_that_is_too_large_is_not_sent(tina: Person, case: Case) -> None:
+    tina.goto(f"/cases/{case.pk}")
+    tina.page.evaluate("document.querySelector('form[data-upload]').dataset.maxBytes = '1000'")
+    tina.drop([("large.png", field(1))])
+
+    expect(line(tina, "large.png")).to_contain_text("more than the 100 MB allowed")
+    assert not [url for url in tina.asked if url.endswith("/images")]
+
+
+def test_a_drawn_sample_is_one_click(tina: Person, case: Case) -> None:
+    tina.goto(f"/cases/{case.pk}")
+    tina.page.click("text=Try a drawn sample")
+
+    expect(tina.page.locator(".drawn")).to_have_text("drawn")
+    expect(tina.page.locator("#panel")).to_contain_text("drawn")
+
+
+def test_uploading_works_without_a_script(sit_down: Callable[..., Person], cast: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(field(1))
+    (tmp_path / "notes.jpg").write_bytes(b"just text")
+    plain = sit_down(cast.technician, java_script_enabled=False)
+    plain.goto("/cases/new")
+    fill(plain)
+    plain.page.set_input_files("#files", [tmp_path / "a.png", tmp_path / "notes.jpg"])
+    plain.page.click("button[type=submit]")
+
+    expect(plain.page.locator("a.frame")).to_have_count(1)
+    expect(plain.page.locator(".messages")).to_contain_text("Taken in: a.png.")
+    expect(plain.page.locator(".messages")).to_contain_text("notes.jpg: ")

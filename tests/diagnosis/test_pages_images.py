@@ -1,0 +1,130 @@
+"""The pictures of an image: whole, small, processed, overlaid; and what browsers may do with them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from django.test import Client
+from django.urls import reverse
+from PIL import Image
+
+from diagnosis.models import Analysis, SmearImage
+from diagnosis.views.images import overlay_size
+from ml.saliency import METHODS, overlay_png
+
+
+@pytest.fixture
+def done(image: SmearImage, judge: Callable[..., Analysis]) -> SmearImage:
+    judge(image)
+    return image
+
+
+@pytest.fixture
+def reader(client: Client, cast: Any) -> Client:
+    client.force_login(cast.hematologist)
+    return client
+
+
+def body(response: Any) -> bytes:
+    data = b"".join(response.streaming_content) if response.streaming else response.content
+    response.close()
+    return data
+
+
+def picture(response: Any) -> Image.Image:
+    assert response.status_code == 200
+    return Image.open(io.BytesIO(body(response)))
+
+
+def test_the_file_is_the_stored_bytes(reader: Client, done: SmearImage) -> None:
+    response = reader.get(reverse("diagnosis:image-file", args=[done.pk]))
+
+    assert response["Content-Type"] == "image/png"
+    with done.file.open("rb") as file:
+        assert body(response) == file.read()
+
+
+@pytest.mark.parametrize("by", ["the worker", "this request"])
+def test_a_thumbnail_is_small_whoever_made_it(
+    reader: Client, image: SmearImage, judge: Callable[..., Analysis], by: str
+) -> None:
+    if by == "the worker":
+        judge(image)
+        assert image.thumbnail
+    response = reader.get(reverse("diagnosis:image-thumbnail", args=[image.pk]))
+
+    assert response["Content-Type"] == "image/jpeg"
+    assert picture(response).size == (256, 192)
+
+
+def test_the_processed_picture_is_what_the_network_saw(reader: Client, done: SmearImage) -> None:
+    assert picture(reader.get(reverse("diagnosis:image-processed", args=[done.pk]))).size == (64, 64)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_overlay_is_the_stored_map_in_the_shape_of_the_image(
+    reader: Client, done: SmearImage, method: str
+) -> None:
+    response = reader.get(reverse("diagnosis:image-overlay", args=[done.pk, method]))
+
+    values = np.asarray(done.newest_analysis.maps[method], np.float32)
+    assert response["Content-Type"] == "image/png"
+    assert response.content == overlay_png(values, (400, 300))
+
+
+def test_the_overlay_of_the_processed_picture_is_square(reader: Client, done: SmearImage) -> None:
+    url = reverse("diagnosis:image-overlay", args=[done.pk, "layercam"])
+    shape = picture(reader.get(url, {"frame": "processed"})).size
+
+    assert shape[0] == shape[1]
+
+
+def test_an_overlay_belongs_to_its_analysis(reader: Client, done: SmearImage) -> None:
+    first = done.newest_analysis
+    url = reverse("diagnosis:image-overlay", args=[done.pk, "gradcam"])
+    reader.post(reverse("diagnosis:retry", args=[done.pk]))
+
+    assert reader.get(url).status_code == 404
+    assert reader.get(url, {"analysis": first.pk}).status_code == 200
+    assert reader.get(url, {"analysis": "nonsense"}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [((400, 300), (400, 300)), ((2592, 1944), (1024, 768)), ((9000, 3), (1024, 1))]
+)
+def test_an_overlay_keeps_the_shape_and_is_no_larger_than_needed(
+    size: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    assert overlay_size(*size) == expected
+
+
+@pytest.mark.parametrize("name", ["image-file", "image-thumbnail", "image-processed", "image-overlay"])
+def test_pictures_are_private_unguessed_and_asked_for_once(
+    reader: Client, done: SmearImage, name: str
+) -> None:
+    url = reverse(f"diagnosis:{name}", args=[done.pk, "gradcam"] if name == "image-overlay" else [done.pk])
+    response = reader.get(url)
+    body(response)
+
+    assert response["Cache-Control"].startswith("private")
+    assert response["X-Content-Type-Options"] == "nosniff"
+    assert "default-src 'none'" in response["Content-Security-Policy"]
+    again = reader.get(url, headers={"If-None-Match": response["ETag"]})
+    assert again.status_code == 304
+    assert not again.content
+
+
+def test_a_lost_file_is_a_404(reader: Client, image: SmearImage) -> None:
+    image.file.storage.delete(image.file.name)
+
+    for name in ("image-file", "image-thumbnail"):
+        assert reader.get(reverse(f"diagnosis:{name}", args=[image.pk])).status_code == 404
+
+
+@pytest.mark.parametrize("method", ["rise", "gradcam/..", "%2e%2e"])
+def test_an_unknown_method_is_a_404(reader: Client, done: SmearImage, method: str) -> None:
+    assert reader.get(f"/images/{done.pk}/overlay/{method}.png").status_code == 404
