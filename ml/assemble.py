@@ -129,7 +129,7 @@ def assemble(
         keep=DOMAIN_KEEP,
     )
     arrays.update(domain.arrays())
-    np.savez(folder / "serving.npz", **arrays)
+    np.savez(folder / "serving.npz", allow_pickle=False, **arrays)
     is_malignant = np.isin(np.array(classes)[held.labels], malignant)
     score = probabilities[:, [list(classes).index(name) for name in malignant]].sum(axis=1)
     counts = np.bincount(held.labels, minlength=len(classes))

@@ -43,13 +43,13 @@ def appearance(squashed: NDArray[np.uint8]) -> FloatArray:
         blurred = [cv2.GaussianBlur(plane, (0, 0), sigma) for sigma in scales]
         bands += [float(np.log((fine - coarse).std() + 1e-3)) for fine, coarse in itertools.pairwise(blurred)]
         bands.append(float(np.log(blurred[-1].std() + 1e-3)))
-    return np.concatenate([levels, np.array(bands)]).astype(np.float32)
+    return np.asarray(np.concatenate([levels, np.array(bands)]), np.float32)
 
 
 def pooled_features(feature_map: FloatArray) -> FloatArray:
     """Mean over places of a (h, w, c) feature map, scaled to length 1: (c,)."""
     pooled = feature_map.mean(axis=(0, 1))
-    return (pooled / max(float(np.linalg.norm(pooled)), 1e-12)).astype(np.float32)
+    return np.asarray(pooled / max(float(np.linalg.norm(pooled)), 1e-12), np.float32)
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class View:
         points = (np.atleast_2d(vectors) - self.mean) @ self.axes
         squared = (points**2).sum(1)[:, None] + (self.bank**2).sum(1)[None] - 2 * points @ self.bank.T
         nearest = np.sqrt(np.maximum(np.partition(squared, NEIGHBOURS - 1, axis=1)[:, :NEIGHBOURS], 0))
-        return (nearest.mean(axis=1) / np.sqrt(self.axes.shape[1]) / self.limit).astype(np.float32)
+        return np.asarray(nearest.mean(axis=1) / np.sqrt(self.axes.shape[1]) / self.limit, np.float32)
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Domain:
             stored[f"domain_{name}_mean"] = view.mean
             stored[f"domain_{name}_axes"] = view.axes
             stored[f"domain_{name}_bank"] = view.bank.astype(np.float16)
-            stored[f"domain_{name}_limit"] = np.float64(view.limit)
+            stored[f"domain_{name}_limit"] = np.array(view.limit, np.float64)
         return stored
 
     @classmethod

@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -215,16 +216,13 @@ def _train_stage(
     )
     best = work / f"stage-{number}-best.weights.h5"
     log_file = keras.callbacks.CSVLogger(work / f"stage-{number}.csv", append=True)
-    common = {
-        "classes": classes,
-        "size": stage.size,
-        "preprocessing": preprocessing,
-        "batch_size": plan.batch_size,
-    }
+    make = partial(
+        batches, classes=classes, size=stage.size, preprocessing=preprocessing, batch_size=plan.batch_size
+    )
     backup = keras.callbacks.BackupAndRestore(work / f"stage-{number}-backup")
     model.fit(
-        batches(training, plan=plan, first_epoch=first_epoch, **common),
-        validation_data=batches(validation, **common),
+        make(training, plan=plan, first_epoch=first_epoch),
+        validation_data=make(validation),
         epochs=stage.epochs,
         steps_per_epoch=steps,
         verbose=verbose,

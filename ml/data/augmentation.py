@@ -63,7 +63,8 @@ class Augmentation:
             image = self._stain(image, rng)
             image = self._hsv(image, rng)
             if rng.random() < self.grey_probability:
-                image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+                grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+                image = np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), np.uint8)
         return self._camera(image, rng)
 
     def _move(self, image: Pixels, rng: np.random.Generator) -> Pixels:
@@ -76,13 +77,14 @@ class Augmentation:
         scale = 2.0 ** rng.uniform(-self.zoom, self.zoom)
         matrix = cv2.getRotationMatrix2D((side / 2, side / 2), angle, scale)
         matrix[:, 2] += rng.uniform(-self.shift, self.shift, size=2) * side
-        return cv2.warpAffine(
+        moved = cv2.warpAffine(
             np.ascontiguousarray(image),
             matrix,
             (side, side),
             flags=cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REFLECT_101,
         )
+        return np.asarray(moved, np.uint8)
 
     def _stain(self, image: Pixels, rng: np.random.Generator) -> Pixels:
         density = -np.log((image.astype(np.float32) + 1.0) / 256.0)
@@ -90,22 +92,23 @@ class Augmentation:
         stains = density @ HED_FROM_RGB
         stains *= rng.normal(1.0, self.stain_gain, size=3).astype(np.float32)
         stains += rng.normal(0.0, self.stain_shift, size=3).astype(np.float32)
-        return np.clip(np.exp(-(stains @ RGB_FROM_HED)) * 256.0 - 1.0, 0, 255).astype(np.uint8)
+        transmitted = np.exp(-(stains @ RGB_FROM_HED)) * 256.0 - 1.0
+        return np.asarray(np.clip(transmitted, 0, 255).astype(np.uint8))
 
     def _hsv(self, image: Pixels, rng: np.random.Generator) -> Pixels:
         hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV).astype(np.float32)
         hsv[..., 0] = (hsv[..., 0] + rng.uniform(-self.hue, self.hue) * 180.0) % 180.0
         hsv[..., 1] *= 1.0 + rng.uniform(-self.saturation, self.saturation)
         hsv[..., 2] *= 1.0 + rng.uniform(-self.value, self.value)
-        return cv2.cvtColor(np.clip(hsv, 0, 255).astype(np.uint8), cv2.COLOR_HSV2RGB)
+        return np.asarray(cv2.cvtColor(np.clip(hsv, 0, 255).astype(np.uint8), cv2.COLOR_HSV2RGB), np.uint8)
 
     def _camera(self, image: Pixels, rng: np.random.Generator) -> Pixels:
         if rng.random() < self.blur_probability:
-            image = cv2.GaussianBlur(image, (0, 0), sigmaX=rng.uniform(0.3, 1.1))
+            image = np.asarray(cv2.GaussianBlur(image, (0, 0), sigmaX=rng.uniform(0.3, 1.1)), np.uint8)
         if rng.random() < self.noise_probability:
             noise = rng.standard_normal(image.shape, dtype=np.float32) * np.float32(rng.uniform(1.0, 6.0))
             image = np.clip(image + noise, 0, 255).astype(np.uint8)
         if rng.random() < self.jpeg_probability:
             _, packed = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(50, 96))])
-            image = cv2.imdecode(packed, cv2.IMREAD_COLOR)
+            image = np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), np.uint8)
         return image

@@ -25,7 +25,7 @@ def perceptual_hash(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """64-bit DCT hash (pHash; Zauner 2010) of an (H, W, 3) RGB picture: (64,) booleans."""
     grey = cv2.resize(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), (32, 32), interpolation=cv2.INTER_AREA)
     low = cv2.dct(grey.astype(np.float32))[:HASH_SIDE, :HASH_SIDE].ravel()
-    return low > np.median(low[1:])
+    return np.asarray(low > np.median(low[1:]), np.bool_)
 
 
 def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -109,4 +109,11 @@ def _keep_families_together(
     parts: dict[str, list[int]] = {"train": [], "validation": [], "test": [], "left_out": []}
     for i, (part, number) in enumerate(zip(wanted, family.tolist(), strict=True)):
         parts[part if part == strongest[number] else "left_out"].append(i)
-    return Split(name, *(tuple(parts[key]) for key in ("train", "validation", "test", "left_out")), seed=seed)
+    return Split(
+        name,
+        train=tuple(parts["train"]),
+        validation=tuple(parts["validation"]),
+        test=tuple(parts["test"]),
+        left_out=tuple(parts["left_out"]),
+        seed=seed,
+    )

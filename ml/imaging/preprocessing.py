@@ -84,7 +84,8 @@ class Preprocessing:
         background = background_colour(squashed, self.scale_bar)
         image = hide_scale_bar(squashed, background, self.scale_bar)
         if self.denoise_sigma > 0:
-            image = cv2.bilateralFilter(image, d=5, sigmaColor=self.denoise_sigma, sigmaSpace=1.5)
+            filtered = cv2.bilateralFilter(image, d=5, sigmaColor=self.denoise_sigma, sigmaSpace=1.5)
+            image = np.asarray(filtered, np.uint8)
         if self.white > 0:
             image = even_illumination(image, background, self.white)
         return image
@@ -96,7 +97,7 @@ class Preprocessing:
         lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
         clahe = cv2.createCLAHE(clipLimit=self.clahe_clip, tileGridSize=(self.clahe_tiles, self.clahe_tiles))
         lab[..., 0] = clahe.apply(np.ascontiguousarray(lab[..., 0]))
-        return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
+        return np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), np.uint8)
 
     def prepare(self, pixels: Pixels) -> Pixels:
         """What the network sees, before `normalise`: (H, W, 3) RGB uint8 -> (size, size, 3) RGB uint8."""
@@ -108,7 +109,8 @@ def squash(pixels: Pixels, size: int) -> Pixels:
     if pixels.shape[:2] == (size, size):
         return pixels
     shrinks = pixels.shape[0] >= size and pixels.shape[1] >= size
-    return cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(pixels, (size, size), interpolation=interpolation), np.uint8)
 
 
 def is_field_shaped(pixels: Pixels, size: int) -> bool:
@@ -116,7 +118,7 @@ def is_field_shaped(pixels: Pixels, size: int) -> bool:
     height, width = pixels.shape[:2]
     if (height, width) == (size, size):
         return True
-    return abs(width / height / FIELD_ASPECT - 1) <= ASPECT_TOLERANCE
+    return bool(abs(width / height / FIELD_ASPECT - 1) <= ASPECT_TOLERANCE)
 
 
 def background_colour(image: Pixels, scale_bar: tuple[float, float]) -> NDArray[np.float32]:
@@ -130,7 +132,7 @@ def background_colour(image: Pixels, scale_bar: tuple[float, float]) -> NDArray[
     seen[rows:, columns:] = False
     colours = image[seen]
     bright = colours[colours[:, 1] >= np.percentile(colours[:, 1], 75)]
-    return np.maximum(np.median(bright, axis=0), 1).astype(np.float32)
+    return np.asarray(np.maximum(np.median(bright, axis=0), 1), np.float32)
 
 
 def hide_scale_bar(image: Pixels, background: NDArray[np.float32], scale_bar: tuple[float, float]) -> Pixels:
