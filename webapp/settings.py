@@ -35,6 +35,9 @@ try:
     LEUKOSCOPE_RUNTIME = env.choice("LEUKOSCOPE_RUNTIME", "auto", ("auto", "openvino", "tensorflow"))
     # How long a worker may be silent about an analysis it claimed before the sweep gives it to another one.
     LEUKOSCOPE_LEASE_SECONDS = env.integer("LEUKOSCOPE_LEASE_SECONDS", 30, minimum=5, maximum=3600)
+    LEUKOSCOPE_VISIBILITY_SECONDS = env.integer(
+        "LEUKOSCOPE_VISIBILITY_SECONDS", LEUKOSCOPE_LEASE_SECONDS, minimum=5
+    )
     # Threads of the network in one analysis worker: the workers share the cores, none takes them all.
     LEUKOSCOPE_THREADS = env.integer(
         "LEUKOSCOPE_THREADS",
@@ -219,7 +222,7 @@ CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # a worker waits for its broker as 
 # for such tasks run every 2 s: a killed worker's task is back within seconds. An analysis must end well
 # inside it; one that does not is claimed only once all the same, by its lease.
 CELERY_BROKER_TRANSPORT_OPTIONS = {
-    "visibility_timeout": env.integer("LEUKOSCOPE_VISIBILITY_SECONDS", LEUKOSCOPE_LEASE_SECONDS, minimum=5),
+    "visibility_timeout": LEUKOSCOPE_VISIBILITY_SECONDS,
     "unacked_restore_interval": 2,
     "unacked_restore_throttle": 1,
     "socket_connect_timeout": 3,

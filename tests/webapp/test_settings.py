@@ -54,6 +54,14 @@ def test_the_deployment_check_has_nothing_to_say(tmp_path: Path) -> None:
     assert "no issues" in result.stdout
 
 
+@pytest.mark.parametrize("name", ["LEUKOSCOPE_LEASE_SECONDS", "LEUKOSCOPE_VISIBILITY_SECONDS"])
+def test_a_wrong_value_stops_the_start_with_a_sentence(name: str) -> None:
+    result = manage("check", **{name: "soon"})
+    assert result.returncode != 0
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.endswith(f"ImproperlyConfigured: {name} must be a whole number, not 'soon'.")
+
+
 def test_there_is_no_model_change_without_a_migration() -> None:
     result = manage("makemigrations", "--check", "--dry-run")
     assert result.returncode == 0, result.stdout
