@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -49,12 +48,15 @@ class RetryRefused(Exception):
 
 
 def enqueue(*, image: SmearImage, user: User | None = None) -> Analysis:
-    """Add a queued analysis, and send its task once the surrounding transaction is safe."""
+    """Add a queued analysis, and send its task once the surrounding transaction is safe.
+
+    What is stored by then stays stored: if sending fails, whatever the reason, the sweep sends it.
+    """
     with transaction.atomic():
         analysis = Analysis.objects.create(image=image, created_by=user)
         SmearImage.objects.filter(pk=image.pk).update(newest_analysis=analysis)
         image.newest_analysis = analysis
-        transaction.on_commit(partial(queue.send_analysis, analysis.pk))
+        transaction.on_commit(lambda: queue.send_analysis(analysis.pk), robust=True)
     return analysis
 
 

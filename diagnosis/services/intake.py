@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 CHUNK = 1024 * 1024
 LONGEST_NAME = 255
+NOT_STORED = "The server could not store the file: tell an administrator, then send it again."
 _PNG_BIT_DEPTH_AT = 24
 
 
@@ -108,7 +109,11 @@ def add_image(*, user: User, case: Case, name: str, stream: BinaryIO, is_drawn: 
         raise IntakeRefused(str(error)) from error
     stored, stored_format = _without_metadata(data, decoded)
     stored_sha256 = hashlib.sha256(stored).hexdigest()
-    file_name = smear_storage().save(content_name("images", stored_sha256), ContentFile(stored))
+    try:
+        file_name = smear_storage().save(content_name("images", stored_sha256), ContentFile(stored))
+    except OSError as error:
+        logger.exception("A file could not be stored")
+        raise IntakeRefused(NOT_STORED) from error
     image = SmearImage(
         case=case,
         original_name=clean_name(name),

@@ -10,6 +10,7 @@ import threading
 import numpy as np
 import pytest
 from django.core.exceptions import PermissionDenied
+from django.db import OperationalError
 from django.http import Http404
 from hypothesis import given
 from hypothesis import strategies as st
@@ -99,6 +100,16 @@ def test_the_task_goes_out_when_the_transaction_is_safe(
         image = take(cast.technician, case, field_png)
         assert sent == []
     assert sent == [image.newest_analysis_id]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_image_that_is_stored_is_taken_whatever_happens_to_its_message(cast, case, field_png, monkeypatch):
+    def locked(_: object) -> None:
+        raise OperationalError("database is locked")
+
+    monkeypatch.setattr("diagnosis.services.queue.send_analysis", locked)
+    image = take(cast.technician, case, field_png)
+    assert SmearImage.objects.get().newest_analysis_id == image.newest_analysis_id
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "BMP", "WEBP"])
@@ -278,12 +289,12 @@ def test_the_others_of_a_drop_go_on(cast, case, field_png, field_pixels):
     assert outcomes == ["refused", "PNG", "refused", "JPEG", "refused"]
 
 
-def test_a_crash_while_storing_leaves_no_row(cast, case, field_png, monkeypatch, media):
+def test_a_full_disk_gets_one_sentence_and_leaves_nothing(cast, case, field_png, monkeypatch, media):
     def full(*_: object, **__: object) -> None:
         raise OSError("No space left on device")
 
     monkeypatch.setattr("diagnosis.storage.os.replace", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(IntakeRefused, match="could not store the file"):
         take(cast.technician, case, field_png)
     assert not SmearImage.objects.exists()
     assert stored_files(media) == []
