@@ -69,7 +69,6 @@ class HistoryFilters:
     model_version: int | None = None
     date_from: datetime.date | None = None
     date_to: datetime.date | None = None
-    drawn: bool | None = None
     sort: str = DEFAULT_SORT
 
 
@@ -139,11 +138,6 @@ def live_status(*, case: Case) -> list[SmearImage]:
     return list(images_with_newest().filter(case=case))
 
 
-def is_unfinished(*, case: Case) -> bool:
-    """Whether any image of a case is still being analysed."""
-    return Analysis.objects.filter(image__case=case, state__in=Analysis.UNFINISHED).exists()
-
-
 def queue_counts(*, user: User) -> dict[str, int]:
     """How many analyses of the user's laboratory are `queued` and `running`, in one query."""
     # The slice keeps SQLite from merging the two, which would make it begin with every case there is.
@@ -156,11 +150,6 @@ def queue_counts(*, user: User) -> dict[str, int]:
         queued=Count("pk", filter=Q(state=Analysis.State.QUEUED)),
         running=Count("pk", filter=Q(state=Analysis.State.RUNNING)),
     )
-
-
-def analyses_of(*, image: SmearImage) -> QuerySet[Analysis]:
-    """All analyses of an image, newest first, with their model versions."""
-    return image.analyses.select_related("model_version", "created_by").order_by("-queued_at", "-pk")
 
 
 def earlier_cases(*, case: Case) -> QuerySet[Case]:
@@ -222,8 +211,6 @@ def _image_conditions(filters: HistoryFilters) -> Q:
         wanted &= Q(newest_review__isnull=True)
     if filters.model_version is not None:
         wanted &= Q(newest_analysis__model_version_id=filters.model_version)
-    if filters.drawn is not None:
-        wanted &= Q(is_drawn=filters.drawn)
     return wanted
 
 

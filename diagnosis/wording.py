@@ -24,7 +24,6 @@ REVIEW_WORDS: dict[str, str] = {
 }
 
 SUSPECTED_MARK = "▲"
-SUSPECTED_WORD = "suspected"
 SCOPE_NOTICE = "B-ALL only: does not exclude AML, T-ALL, CLL, CML, MDS or lymphoma"
 SUBTYPE_NOTICE = "needs immunophenotyping"
 RESEARCH_NOTICE = "Research use only: it supports a reader and never replaces one."
@@ -51,15 +50,6 @@ def class_word(label: str) -> str:
     return REVIEW_WORDS.get(label, label.replace("_", " "))
 
 
-def is_malignant(label: str) -> bool:
-    return label in MALIGNANT
-
-
-def is_suspected(outcome: str, label: str) -> bool:
-    """Whether an outcome marks its image as suspected: a malignant class, and never an indeterminate one."""
-    return outcome == Analysis.Outcome.CLASS and is_malignant(label)
-
-
 def percent(probability: float | None, digits: int = 1) -> str:
     """A probability as `97.3 %`; what would round to 0 or 100 without being it: `< 0.1 %`, `> 99.9 %`."""
     if probability is None:
@@ -71,13 +61,6 @@ def percent(probability: float | None, digits: int = 1) -> str:
     if 100.0 - step / 2 < value < 100.0 - _SAFEGUARD:
         return f"> {100.0 - step:.{digits}f} %"
     return f"{value:.{digits}f} %"
-
-
-def interval(low: float | None, high: float | None) -> str:
-    """`91.2 to 99.5 %`, or an empty string where there is no interval."""
-    if low is None or high is None:
-        return ""
-    return f"{100 * low:.1f} to {100 * high:.1f} %"
 
 
 def milliseconds(value: float | None) -> str:

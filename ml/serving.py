@@ -80,12 +80,6 @@ class Predictor:
     def device(self) -> str:
         return self._runtime.device
 
-    def logits(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """(H, W, 3) RGB uint8 -> feature map (h, w, c) and logits (k,), without gate or calibration."""
-        prepared = self.bundle.preprocessing.prepare(pixels)
-        feature_map, logits = self._runtime.run(normalise(prepared)[None])
-        return feature_map[0], logits[0]
-
     def predict(self, pixels: NDArray[np.uint8]) -> Prediction:
         """Judge one picture: (H, W, 3) RGB uint8, as `read_image` gives it."""
         bundle = self.bundle

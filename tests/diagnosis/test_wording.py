@@ -36,11 +36,6 @@ def test_percent_never_says_certain_or_impossible_of_what_is_not(probability, di
         assert number not in (0.0, 100.0)
 
 
-def test_an_interval_needs_both_ends():
-    assert wording.interval(0.9, 0.995) == "90.0 to 99.5 %"
-    assert wording.interval(None, 0.5) == ""
-
-
 @pytest.mark.parametrize(("value", "words"), [(None, ""), (84.4, "84 ms"), (1300, "1.3 s")])
 def test_milliseconds(value, words):
     assert wording.milliseconds(value) == words
@@ -81,14 +76,6 @@ def test_what_was_never_analysed_or_reviewed():
 )
 def test_a_reading_in_one_line(verdict, label, sentence):
     assert wording.review_sentence(Review(verdict=verdict, label=label)) == sentence
-
-
-@pytest.mark.parametrize(
-    ("outcome", "label", "suspected"),
-    [("class", "pre", True), ("class", "benign", False), ("indeterminate", "pre", False), ("", "", False)],
-)
-def test_only_a_class_can_be_suspected(outcome, label, suspected):
-    assert wording.is_suspected(outcome, label) is suspected
 
 
 def test_probabilities_come_in_the_order_of_the_classes():
