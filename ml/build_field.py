@@ -51,6 +51,12 @@ RUNS = {
             "how much colour augmentation matters",
         ),
         Run("reduced-random", REDUCED, "random", "what a random split would have claimed"),
+        Run(
+            "random",
+            Plan(stages=(*REDUCED.stages, Stage(224, 4, 2e-4))),
+            "random",
+            "the same, a second attempt at full size",
+        ),
     )
 }
 

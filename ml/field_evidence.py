@@ -74,7 +74,7 @@ def ablation_sections(study: Study, preprocessing: Preprocessing) -> list[Sectio
         return predict_logits(model, images, preprocessing=preprocessing)
 
     temperature = fit_temperature(logits(study.items("validation")), study.labels("validation"))
-    words = f"{study.run.name}: {study.run.question} ({plan.size} px, {_epochs(study)} epochs)"
+    words = f"{study.run.name}: {study.run.question} ({_stages(study)})"
     return [
         _section(study, words, "DenseNet-121", apply_temperature(logits(test), temperature)),
         _section(
@@ -160,5 +160,5 @@ def _test_images(study: Study) -> list[Item]:
     return list({item.sha256: item for item in reversed(study.items("test"))}.values())[::-1]
 
 
-def _epochs(study: Study) -> int:
-    return sum(stage.epochs for stage in study.run.plan.stages)
+def _stages(study: Study) -> str:
+    return " then ".join(f"{stage.epochs} epochs at {stage.size} px" for stage in study.run.plan.stages)
