@@ -21,7 +21,7 @@ from ml.build_field import CLASSES, MALIGNANT, RUNS, Study, open_study
 from ml.bundle import MANIFEST, Bundle, read_bundle, seal
 from ml.card import card_markdown
 from ml.evaluation import plots
-from ml.evaluation.evidence import write_evidence
+from ml.evaluation.evidence import read_evidence, write_evidence
 from ml.evaluation.predictions import write_predictions_csv
 from ml.evaluation.run import Request, evaluate, write_plots
 from ml.field_evidence import ablation_sections, baseline_sections, gate_rows, twins
@@ -57,8 +57,12 @@ def assemble_main(study: Study, out: Path, preprocessing: Preprocessing) -> Bund
     )
 
 
-def measure(bundle: Bundle, study: Study, data: Path) -> None:
-    """Write the bundle's evidence and card, and seal it again over them."""
+def measure(bundle: Bundle, study: Study, data: Path, *, keep_gate: bool = False) -> None:
+    """Write the bundle's evidence and card, and seal it again over them.
+
+    Args:
+        keep_gate: take the gate's rows from the evidence there is; its network and domain are the same files.
+    """
     folder = bundle.path / "evidence"
     folder.mkdir(exist_ok=True)
     predictor = load_predictor(bundle.path, runtime="openvino")
@@ -70,7 +74,9 @@ def measure(bundle: Bundle, study: Study, data: Path) -> None:
         track=_logged,
     )
     rows = evaluated.rows
-    gate = tuple(gate_rows(predictor, data, rows))
+    gate = (
+        read_evidence(folder / "metrics.json").gate if keep_gate else tuple(gate_rows(predictor, data, rows))
+    )
     ablations = []
     for name in RUNS:
         other = open_study(name, data / "taleqani-all")
@@ -116,6 +122,9 @@ def main() -> None:
     parser.add_argument(
         "--only-evidence", action="store_true", help="measure the bundle in --out again, as it is"
     )
+    parser.add_argument(
+        "--keep-gate", action="store_true", help="with --only-evidence: do not ask the gate again"
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     study = open_study("main", arguments.data / "taleqani-all")
@@ -123,7 +132,7 @@ def main() -> None:
         bundle = read_bundle(arguments.out)
     else:
         bundle = assemble_main(study, arguments.out, Preprocessing())
-    measure(bundle, study, arguments.data)
+    measure(bundle, study, arguments.data, keep_gate=arguments.only_evidence and arguments.keep_gate)
 
 
 if __name__ == "__main__":
