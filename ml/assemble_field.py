@@ -99,13 +99,19 @@ def measure(bundle: Bundle, study: Study, data: Path, *, keep_gate: bool = False
         history=bundle.manifest["training"]["history"],
     )
     measured = (*evidence.sections, *evidence.repainted, *evidence.baselines, *evidence.ablations)
-    compared = {section.name: section["balanced_accuracy"] for section in measured}
+    compared = {_short(section.name): section["balanced_accuracy"] for section in measured}
     plots.write_svg(
         plots.comparison_plot(compared, "Balanced accuracy"), folder / "comparison.svg", "Balanced accuracy"
     )
     (bundle.path / "card.md").write_text(card_markdown(bundle, evidence), encoding="utf-8")
     facts: dict[str, Any] = json.loads((bundle.path / MANIFEST).read_text())
     seal(bundle.path, {key: value for key, value in facts.items() if key not in ("format", "files")})
+
+
+def _short(name: str) -> str:
+    """A section's name for an axis: `reduced: why (how), stain repainted to ...` becomes `reduced, repainted`."""
+    what, repainted, _ = name.partition(", stain repainted")
+    return what.partition(":")[0] + (", repainted" if repainted else "")
 
 
 def _logged(things: Iterable[Any], total: int, description: str) -> Iterable[Any]:
