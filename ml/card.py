@@ -22,6 +22,7 @@ COLUMNS = {
     "f1_macro": "F1, macro",
     "auroc_malignant": "AUROC malignant",
     "ece": "ECE",
+    "coverage": "coverage",
 }
 
 
@@ -29,7 +30,9 @@ def evidence_markdown(evidence: Evidence) -> str:
     """The tables of figures, each with its split, n and 95 % interval."""
     first = evidence.sections[0]
     parts = [
-        "Intervals are 95 %: bootstrap over whole blocks, or Wilson's (w) where every resample agrees. "
+        "Intervals are 95 %: bootstrap over whole blocks, or Wilson's (w) where every resample agrees: over images "
+        "(for averages and areas those of the rarest class), which takes them as independent. Coverage is the "
+        "share given a class; all other columns count every image, the gate ignored. "
         f"{first.data}; standing split: every fifth block of 37 consecutive file numbers of each class tests. "
         f"n = {first.n} test images in {first.groups} blocks (the random split has its own, stated).",
         _comparison([*evidence.sections, *evidence.repainted, *evidence.baselines, *evidence.ablations]),
@@ -42,9 +45,13 @@ def evidence_markdown(evidence: Evidence) -> str:
             "malignant_not_called": "malignant images called benign, of all",
             "ece_before_scaling": "ECE before temperature scaling",
         }),
-        "The gate, tuned on none of these. *Turned away* is the share that gets no class; *outside the domain* counts "
-        "the gate alone, without the checks of shape and quality:",
+        "The gate, its limits set on none of these. *Turned away* is the share that gets no class; *outside the domain* "
+        "counts the gate alone, without the checks of shape and quality:",
         _gate(evidence.gate),
+        "How the gate came about: its two views, their neighbours and dimensions, and the share of validation fields "
+        "to keep (0.97) were settled on an interim network, looking at cells of `deepapl-discovery`, at zoomed, blurred, "
+        "tiled and colour-swapped validation fields, and, in the same table, at the share kept of this test part. The "
+        "limits come from the validation part of the shipped network alone.",
         "Runtimes, on the shipped files: "
         + "; ".join(
             f"{row.runtime} gives the class of {row.against} on {row.classes_equal} of {row.n} test images, "
@@ -126,6 +133,8 @@ Predictions for every test image are in `evidence/predictions.csv`, all figures 
 - Blocks stand in for patients; a patient may span two blocks, so the figures may still flatter.
 - The classes can be told apart by stain to a large part (see the baseline that looks at no cell). Colour augmentation
   and the repainted test show how much of that is left.
+- Saliency shows what moved the score. On some fields its peak lies on red cells or the background rather than on
+  leukocytes: the network reads the whole field.
 - A probability holds at the prevalence above, not at that of a laboratory where few patients have leukemia.
 """
 

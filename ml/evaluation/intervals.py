@@ -2,9 +2,10 @@
 
 Percentile method (Efron and Tibshirani 1993, chapter 13) over whole groups drawn with replacement (Davison
 and Hinkley 1997, section 3.8). Three cases the textbook leaves open are settled here and named in each
-figure's `method`: where the resamples of a share agree (no error at all was seen) the interval is Wilson's
-over the images; where there are fewer than two groups there is none; and an interval is always widened to
-hold its estimate, which matters for the calibration error alone, whose resamples lie above it.
+figure's `method`: where all resamples agree (no error at all was seen) the interval is Wilson's, over the
+images of a share, and over those of the rarest class for a mean over classes or an area; where there are
+fewer than two groups there is none; and an interval is always widened to hold its estimate, which matters
+for the calibration error alone, whose resamples lie above it.
 """
 
 from __future__ import annotations
@@ -125,6 +126,12 @@ def _resampled(
     return {name: np.concatenate(blocks) for name, blocks in parts.items()}
 
 
+def _smallest_class(judged: Judged) -> int:
+    """Images of the rarest class there is: what a mean over classes, an area or an F1 without any error rests on."""
+    counts = np.bincount(judged.labels)
+    return int(counts[counts > 0].min())
+
+
 def _figure(name: str, estimate: Values, draws: FloatArray | None, judged: Judged, split: str) -> Figure:
     value = float(estimate.values[0])
     low, high, method = math.nan, math.nan, "none"
@@ -134,8 +141,8 @@ def _figure(name: str, estimate: Values, draws: FloatArray | None, judged: Judge
             tail = (1 - LEVEL) / 2
             low, high = (float(bound) for bound in np.quantile(known, [tail, 1 - tail]))
             low, high, method = min(low, value), max(high, value), "bootstrap"
-            if low == high and estimate.out_of is not None:
-                n = round(float(estimate.out_of[0]))
+            if low == high and (estimate.out_of is not None or value in (0.0, 1.0)):
+                n = _smallest_class(judged) if estimate.out_of is None else round(float(estimate.out_of[0]))
                 low, high = wilson_interval(round(value * n), n)
                 method = "wilson"
     return Figure(name, value, low, high, len(judged), judged.group_count, split, method)

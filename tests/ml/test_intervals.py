@@ -104,6 +104,19 @@ def test_no_error_at_all_is_not_certainty():
     assert found["accuracy"].method == "wilson"
 
 
+def test_a_perfect_area_or_mean_rests_on_the_rarest_class():
+    labels = ["benign"] * 12 + ["early"] * 40 + ["pre"] * 40
+    chances = np.full((92, 3), 0.05)
+    chances[np.arange(92), [CLASSES.index(label) for label in labels]] = 0.9
+    groups = [f"g{index // 4}" for index in range(92)]
+    judged = Judged.of(labels, chances, classes=CLASSES, malignant=MALIGNANT, groups=groups)
+    found = named(figures(judged, split="test", rng=np.random.default_rng(0)))
+    for name in ("auroc_malignant", "auroc_macro", "balanced_accuracy", "f1_macro"):
+        figure = found[name]
+        assert (figure.value, figure.method) == (1.0, "wilson"), name
+        assert (figure.low, figure.high) == wilson_interval(12, 12), name
+
+
 def test_one_group_alone_has_no_interval():
     for figure in all_figures(judged_in_groups(1, 30), split="x", rng=np.random.default_rng(0)):
         assert math.isnan(figure.low)
