@@ -45,11 +45,11 @@ def evidence_markdown(evidence: Evidence) -> str:
             "malignant_not_called": "malignant images called benign, of all",
             "ece_before_scaling": "ECE before temperature scaling",
         }),
-        "The gate, its limits set on none of these. *Turned away* is the share that gets no class; *outside the domain* "
-        "counts the gate alone, without the checks of shape and quality:",
+        "The gate, its limits set on none of these. *Turned away* is the share that gets no class; *outside the "
+        "domain* counts the gate alone, without the checks of shape and quality:",
         _gate(evidence.gate),
         "How the gate came about: its two views, their neighbours and dimensions, and the share of validation fields "
-        "to keep (0.97) were settled on an interim network, looking at cells of `deepapl-discovery`, at zoomed, blurred, "
+        "to keep (0.97) were settled on an interim network, looking at `deepapl-discovery`, at zoomed, blurred, "
         "tiled and colour-swapped validation fields, and, in the same table, at the share kept of this test part. The "
         "limits come from the validation part of the shipped network alone.",
         "Runtimes, on the shipped files: "
