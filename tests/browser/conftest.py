@@ -11,6 +11,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore
+from playwright.sync_api import expect
 
 from diagnosis.models import User
 from tests.diagnosis.conftest import (  # noqa: F401 - fixtures
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 # What Chromium itself says of an answer that a test asks for on purpose (a refused file, an ended session).
 EXPECTED = ("the server responded with a status of 4", "net::ERR_FAILED", "net::ERR_ABORTED")
+
+# A machine that trains beside its tests is slow, and waiting costs a passing test nothing.
+expect.set_options(timeout=30_000)
 
 DROP = """
 ([files, target]) => {
@@ -111,10 +115,7 @@ def sit_down(chromium: Browser, live_server: Any) -> Iterator[Callable[..., Pers
         if user is not None:
             log_in(context, user, live_server.url)
         page = context.new_page()
-        person = Person(page, live_server.url)
-        page.on("console", lambda message: _hear(person, message.type, message.text))
-        page.on("pageerror", lambda error: person.said.append(str(error)))
-        page.on("request", lambda request: person.asked.append(request.url))
+        person = listen_to(Person(page, live_server.url))
         opened.append((context, person))
         return person
 
@@ -123,6 +124,14 @@ def sit_down(chromium: Browser, live_server: Any) -> Iterator[Callable[..., Pers
     for context, _ in opened:
         context.close()
     assert not complaints, complaints
+
+
+def listen_to(person: Person) -> Person:
+    """Write down from now on what the browser complains of and what it asks for."""
+    person.page.on("console", lambda message: _hear(person, message.type, message.text))
+    person.page.on("pageerror", lambda error: person.said.append(str(error)))
+    person.page.on("request", lambda request: person.asked.append(request.url))
+    return person
 
 
 def _hear(person: Person, kind: str, text: str) -> None:

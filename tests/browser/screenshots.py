@@ -1,7 +1,7 @@
 """`make screenshots`: every page, light and dark, at 1440 and 390 px, empty, full and broken.
 
 They land in build/screenshots. With LEUKOSCOPE_DATA the cases show the public demo fields, else drawn ones.
-What the pages say of them is made up: a stand-in answers for the network.
+What the pages say of them is made up by a stand-in for the network, unless the shipped model is asked for.
 """
 
 from __future__ import annotations
@@ -108,6 +108,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--only", default="", help="take only the pages whose name contains this")
+    parser.add_argument("--shipped", action="store_true", help="let the shipped model answer, not a stand-in")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
@@ -126,7 +127,7 @@ def main() -> None:
     try:
         with server() as address, browser() as chromium:
             camera = Camera(chromium, address, options.out, options.only)
-            take_all(camera, bundles)
+            take_all(camera, bundles, shipped=options.shipped)
     finally:
         shutil.rmtree(bundles, ignore_errors=True)
     for problem in camera.problems:
@@ -147,21 +148,27 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
-def take_all(camera: Camera, bundles: Path) -> None:
+def take_all(camera: Camera, bundles: Path, *, shipped: bool) -> None:
     """Every page: first of an empty installation, then at work, then with its model broken."""
     from diagnosis.models import Case
     from diagnosis.services import intake
+    from ml.bundle import SHIPPED
     from tests import stand_in
-    from tests.browser.scenes import Told, at_work, people
+    from tests.browser.scenes import Shipped, Told, at_work, people
 
     cast = people()
     camera.take("login", "/accounts/login", user=None)
     camera.take("worklist-empty", "/")
     camera.take("history-empty", "/history")
     camera.take("models-empty", "/models", user="ada")
-    stand_in.make_bundle(bundles)
+    model: Shipped | Told
+    if shipped:
+        shutil.copytree(SHIPPED / "field-1", bundles / "field-1")
+        model = Shipped(bundles / "field-1")
+    else:
+        model = Told(stand_in.make_bundle(bundles).path)
     data = os.environ.get("LEUKOSCOPE_DATA")
-    main_case = at_work(cast, Told(bundles / "field-test"), Path(data) if data else None)
+    main_case = at_work(cast, model, Path(data) if data else None)
     empty = intake.create_case(user=cast["tina"], accession_number="26-11900", patient_code="P-4600")
     images = {image.position: image for image in main_case.images.all()}
     last = max(images)
@@ -193,7 +200,7 @@ def take_all(camera: Camera, bundles: Path) -> None:
     camera.take("models", "/models", whole=True)
     camera.take("refused-404", "/cases/99999")
     camera.take("refused-403", "/models", user="tina")
-    (bundles / "field-test" / "model.onnx").write_bytes(b"changed")
+    next(bundles.glob("*/model.onnx")).write_bytes(b"changed")
     camera.take("broken-worklist", "/", user="ada")
     camera.take("broken-models", "/models", user="ada", whole=True)
     camera.take("broken-case", f"/cases/{Case.objects.get(accession_number='26-11899').pk}", user="ada")

@@ -307,7 +307,7 @@ def test_a_stranger_comes_back_to_where_she_wanted_to_go(
 ) -> None:
     stranger = sit_down()
     stranger.goto(f"/cases/{images[0].case_id}?image={images[2].pk}")
-    stranger.page.wait_for_url("**/accounts/login?next=*")
+    stranger.page.wait_for_url("**/accounts/login?next=**")
     log_in(stranger.page.context, cast.outsider, live_server.url)
     stranger.goto(f"/cases/{images[0].case_id}")
 
