@@ -55,7 +55,7 @@ OUTCOMES = [
     ("failed", "! failed"),
     ("unfinished", "being analysed"),
 ]
-READINGS = [("", "read or not"), ("unread", "has unread images"), ("disagreement", "reader overruled")]
+READINGS = [("", "read or not"), ("unread", "has unread images"), ("disagreement", "reader and model differ")]
 
 
 class HistoryForm(DescribedForm):

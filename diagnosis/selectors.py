@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Case as SqlCase
-from django.db.models import Count, Exists, IntegerField, Max, OuterRef, Prefetch, Q, QuerySet, Value, When
+from django.db.models import Count, Exists, F, IntegerField, Max, OuterRef, Prefetch, Q, QuerySet, Value, When
 from django.db.models.functions import Coalesce
 
 from diagnosis import permissions, wording
@@ -27,10 +27,16 @@ SUSPECTED = Q(_OVERRULED & Q(newest_review__label__in=wording.MALIGNANT)) | Q(
 UNFINISHED = Q(newest_analysis__state__in=Analysis.UNFINISHED)
 FAILED = Q(newest_analysis__state=Analysis.State.FAILED)
 INDETERMINATE = _DONE & Q(newest_analysis__outcome=Analysis.Outcome.INDETERMINATE)
-UNJUDGED = Q(newest_review__isnull=True) & (
-    Q(newest_analysis__isnull=True) | UNFINISHED | FAILED | INDETERMINATE
+_OUTDATED = Q(newest_review__verdict=Review.Verdict.AGREE) & ~Q(newest_review__analysis=F("newest_analysis"))
+READ = _OVERRULED | Q(
+    newest_review__verdict=Review.Verdict.AGREE, newest_review__analysis=F("newest_analysis")
 )
+"""An image that has been read: an agreement holds for the analysis it agreed with alone, another label for all."""
+UNREAD = Q(newest_review__isnull=True) | _OUTDATED
+UNJUDGED = UNREAD & (Q(newest_analysis__isnull=True) | UNFINISHED | FAILED | INDETERMINATE)
 """An image nobody has judged: no reader, and no model either."""
+DISAGREEMENT = _OVERRULED | (_OUTDATED & _DONE & ~Q(newest_review__label=F("newest_analysis__label")))
+"""Reader and model differ: she overruled, or a re-analysis changed what she had agreed with."""
 
 MOST_UNFINISHED = 100_000
 """Beyond this many, the counts of queued and running analyses are no longer exact."""
@@ -56,7 +62,8 @@ class HistoryFilters:
     """What the history is narrowed to; an empty value narrows nothing.
 
     `outcome` is "class", "indeterminate", "failed", "unfinished" or "suspected". `label` is the class that
-    counts: the newest review's where it overrules, else the model's. All conditions on images hold for one
+    counts: the newest review's where it overrules, else the model's. `unread` and `disagreement` are `UNREAD`
+    and `DISAGREEMENT`: an agreement counts until the image is analysed anew. All conditions on images hold for one
     and the same image.
     """
 
@@ -206,9 +213,9 @@ def _image_conditions(filters: HistoryFilters) -> Q:
     if filters.reviewer is not None:
         wanted &= Q(newest_review__reviewer_id=filters.reviewer)
     if filters.disagreement:
-        wanted &= _OVERRULED
+        wanted &= DISAGREEMENT
     if filters.unread:
-        wanted &= Q(newest_review__isnull=True)
+        wanted &= UNREAD
     if filters.model_version is not None:
         wanted &= Q(newest_analysis__model_version_id=filters.model_version)
     return wanted
@@ -222,6 +229,7 @@ def _on_images(condition: Q) -> Q:
             children.append(_on_images(child))
         else:
             field, value = child  # type: ignore[misc]  # the leaves of a Q are pairs
+            value = F(f"images__{value.name}") if isinstance(value, F) else value
             children.append((f"images__{field}", value))
     return Q(*children, _connector=condition.connector, _negated=condition.negated)
 
@@ -239,8 +247,8 @@ def _with_counts(cases: QuerySet[Case]) -> QuerySet[Case]:
         indeterminate_count=counted(INDETERMINATE),
         failed_count=counted(FAILED),
         unfinished_count=counted(UNFINISHED),
-        reviewed_count=counted(Q(newest_review__isnull=False)),
-        unread_count=counted(Q(pk__isnull=False, newest_review__isnull=True)),
+        reviewed_count=counted(READ),
+        unread_count=counted(Q(pk__isnull=False) & UNREAD),
         overruled_count=counted(_OVERRULED),
         active_at=Coalesce(Max("images__uploaded_at"), "created_at"),
         rank=SqlCase(

@@ -1,5 +1,7 @@
 """A review: one clinician's reading of a smear image. Never edited; the newest counts."""
 
+from uuid import UUID
+
 from django.conf import settings
 from django.db import models
 from django.utils import timezone
@@ -27,6 +29,10 @@ class Review(ImmutableModel):
     class Meta:
         ordering = ["-created_at", "-id"]
         indexes = [models.Index(fields=["image", "-created_at"], name="review_by_image")]
+
+    def stands(self, newest_analysis_id: UUID | None) -> bool:
+        """Whether the image counts as read by it: an agreement holds until the image is analysed anew."""
+        return self.verdict == self.Verdict.OVERRULE or self.analysis_id == newest_analysis_id
 
     def __str__(self) -> str:
         return f"{self.verdict} {self.label}".strip()

@@ -35,6 +35,13 @@ def _checked_label(analysis: Analysis | None, verdict: str, label: str | None, c
     return label
 
 
+def _is_outdated(analysis: Analysis) -> bool:
+    """Whether another analysis of the image, begun later, has ended by now."""
+    finished = Analysis.objects.filter(image_id=analysis.image_id).exclude(state__in=Analysis.UNFINISHED)
+    newest = finished.order_by("-queued_at", "-pk").first()
+    return analysis.is_finished and newest is not None and newest.pk != analysis.pk
+
+
 @transaction.atomic
 def record_review(
     *,
@@ -58,6 +65,8 @@ def record_review(
         raise ReviewRefused("Keep the comment under 4000 characters.")
     # Locking the image first makes the order of two readers' reviews the order of their times.
     locked = SmearImage.objects.select_for_update().get(pk=image.pk)
+    if verdict == Review.Verdict.AGREE and analysis is not None and _is_outdated(analysis):
+        raise ReviewRefused("A newer analysis exists: look at it before you agree.")
     review = Review.objects.create(
         image=locked,
         analysis=analysis,

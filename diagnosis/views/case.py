@@ -14,7 +14,7 @@ from diagnosis import permissions, selectors, wording
 from diagnosis.models import Case, SmearImage
 from diagnosis.services import intake
 from diagnosis.views.access import from_script, signed_in
-from diagnosis.views.frames import Progress, frame_of, progress_of
+from diagnosis.views.frames import Progress, frame_of, is_read, progress_of
 from diagnosis.views.reading import NO_DRAFT, Draft, Reading, reading_of
 from ml.imaging.reading import MAX_BYTES
 
@@ -90,7 +90,7 @@ def _selected(images: Sequence[SmearImage], wanted: UUID | None) -> SmearImage |
     for image in images:
         if image.pk == wanted:
             return image
-    unread = [image for image in images if image.newest_review is None]
+    unread = [image for image in images if not is_read(image)]
     suspected = [i for i in unread if i.newest_analysis is not None and i.newest_analysis.suspected]
     return next(iter([*suspected, *unread, *images]), None)
 

@@ -64,9 +64,18 @@ def revision_of(analysis: Analysis | None) -> str:
     return f"{analysis.pk}:{analysis.state}" if analysis else "none"
 
 
-def _reading_of(review: Review | None) -> str:
+def is_read(image: SmearImage) -> bool:
+    """Whether the newest review still stands: `selectors.READ`."""
+    review = image.newest_review
+    return review is not None and review.stands(image.newest_analysis_id)
+
+
+def _reading_of(image: SmearImage) -> str:
+    review = image.newest_review
     if review is None:
         return ""
+    if not is_read(image):
+        return "read before re-analysis"
     if review.verdict == Review.Verdict.AGREE:
         return "read: agrees"
     return f"read: {wording.class_word(review.label)}"
@@ -75,7 +84,7 @@ def _reading_of(review: Review | None) -> str:
 def frame_of(image: SmearImage) -> Frame:
     """The frame of an image that came with its newest analysis and review."""
     analysis = image.newest_analysis
-    return Frame(image, mark_of(analysis), _reading_of(image.newest_review), revision_of(analysis))
+    return Frame(image, mark_of(analysis), _reading_of(image), revision_of(analysis))
 
 
 @dataclass(frozen=True)
@@ -121,7 +130,7 @@ def progress_of(images: Iterable[SmearImage]) -> Progress:
         total=len(images),
         finished=len(images) - len(unfinished),
         running=sum(a.state == Analysis.State.RUNNING for a in unfinished),
-        reviewed=sum(image.newest_review_id is not None for image in images),
+        reviewed=sum(is_read(image) for image in images),
         suspected=sum(is_suspected(image) for image in images),
         indeterminate=sum(a is not None and a.outcome == Analysis.Outcome.INDETERMINATE for a in analyses),
         failed=sum(a is not None and a.state == Analysis.State.FAILED for a in analyses),

@@ -76,6 +76,11 @@ class Reading:
     draft: Draft
 
     @property
+    def is_read(self) -> bool:
+        """Whether the newest review stands, and was not an agreement with an earlier analysis."""
+        return bool(self.reviews) and self.reviews[0].stands(self.analysis.pk if self.analysis else None)
+
+    @property
     def revision(self) -> str:
         return revision_of(self.analysis)
 

@@ -95,6 +95,37 @@ def test_agreeing_twice_is_not_offered(reader: Client, done: SmearImage) -> None
     assert 'value="agree" aria-keyshortcuts="a" disabled' in page
 
 
+@pytest.mark.parametrize("third_is_queued", [False, True])
+def test_an_agreement_with_a_replaced_outcome_comes_back_with_what_was_typed(
+    reader: Client, done: SmearImage, judge: Callable[..., Analysis], third_is_queued: bool
+) -> None:
+    seen = done.newest_analysis_id
+    reader.post(reverse("diagnosis:retry", args=[done.pk]))
+    judge(done, "benign")
+    if third_is_queued:
+        reader.post(reverse("diagnosis:retry", args=[done.pk]))
+    response = post(reader, done, script=False, verdict="agree", analysis=seen, comment="Long thoughts.")
+
+    assert response.status_code == 422
+    assert "A newer analysis exists: look at it before you agree." in response.text
+    assert ">Long thoughts.</textarea>" in response.text
+
+
+def test_a_new_analysis_asks_for_a_new_reading(
+    reader: Client, done: SmearImage, judge: Callable[..., Analysis]
+) -> None:
+    post(reader, done, verdict="agree")
+    case = reverse("diagnosis:case", args=[done.case_id])
+    assert "1 of 1 image read" in reader.get(case).text
+    reader.post(reverse("diagnosis:retry", args=[done.pk]))
+    judge(done, "benign")
+    page = reader.get(case).text
+
+    assert "read before re-analysis" in page
+    assert "0 of 1 image read" in page
+    assert "of an earlier analysis: this one is to be read" in page
+
+
 def test_a_comment_is_shown_as_text(reader: Client, done: SmearImage) -> None:
     response = post(reader, done, verdict="agree", comment="<img src=x onerror=alert(1)>")
 

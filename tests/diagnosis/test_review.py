@@ -102,6 +102,19 @@ def test_a_review_stays_with_the_analysis_the_reader_saw(cast, done):
     assert review(cast.hematologist, done, "agree", analysis=seen).analysis == seen
 
 
+@pytest.mark.parametrize("third_is_queued", [False, True])
+def test_agreeing_with_an_outcome_that_was_replaced_is_refused(cast, done, judge, third_is_queued):
+    seen = done.newest_analysis
+    analyze.retry(user=cast.technician, image=done)
+    newer = judge(done, "benign")
+    if third_is_queued:
+        analyze.retry(user=cast.technician, image=done)
+    with pytest.raises(ReviewRefused, match="A newer analysis exists: look at it before you agree"):
+        review(cast.hematologist, done, "agree", analysis=seen)
+    assert review(cast.hematologist, done, "overrule", "pro", analysis=seen).label == "pro"
+    assert review(cast.hematologist, done, "agree", analysis=newer).label == "benign"
+
+
 @pytest.mark.parametrize(("who", "refusal"), [("technician", PermissionDenied), ("outsider", Http404)])
 def test_who_may_not_review(cast, done, who, refusal):
     with pytest.raises(refusal):

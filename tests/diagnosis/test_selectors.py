@@ -147,6 +147,41 @@ def test_read_cases_come_after_unread_ones_of_the_same_urgency(cast, with_images
     assert numbers(selectors.worklist(user=cast.hematologist, unread_only=True)) == ["unread"]
 
 
+@pytest.mark.parametrize(
+    ("again", "rank", "differs"), [("early", 0, True), ("benign", 2, False), (None, 1, False)]
+)
+def test_an_agreement_holds_until_the_image_is_analysed_anew(cast, with_images, judge, again, rank, differs):
+    case = with_images("again", "benign")
+    agree(cast.hematologist, case)
+    image = case.images.get()
+    analyze.retry(user=cast.technician, image=image)
+    if again is not None:
+        judge(image, again)
+    (found,) = selectors.worklist(user=cast.hematologist, unread_only=True)
+    assert (found.rank, found.reviewed_count, found.unread_count) == (rank, 0, 1)
+    assert found.unjudged_count == (again is None)
+
+    def finds(**filters) -> bool:
+        return bool(selectors.history(user=cast.hematologist, filters=HistoryFilters(**filters)))
+
+    assert finds(unread=True)
+    assert finds(disagreement=True) == differs
+    if again is not None:
+        assert finds(label=again)
+        agree(cast.hematologist, case)
+        assert not selectors.worklist(user=cast.hematologist, unread_only=True)
+
+
+def test_another_label_outlives_a_new_analysis(cast, with_images, judge):
+    case = with_images("again", "early")
+    overrule(cast.hematologist, case, "benign")
+    image = case.images.get()
+    analyze.retry(user=cast.technician, image=image)
+    judge(image, "pre")
+    (found,) = selectors.worklist(user=cast.hematologist)
+    assert (found.rank, found.reviewed_count, found.unread_count) == (2, 1, 0)
+
+
 def test_a_case_partly_read_or_empty_is_unread(cast, with_images, new_case):
     agree(cast.hematologist, with_images("partly", "early", "benign"))
     new_case("empty")
