@@ -12,6 +12,7 @@ from typing import Any
 from django.db.models import Case as SqlCase
 from django.db.models import Count, Exists, F, IntegerField, Max, OuterRef, Prefetch, Q, QuerySet, Value, When
 from django.db.models.functions import Coalesce
+from django.utils import timezone
 
 from diagnosis import permissions, wording
 from diagnosis.models import Analysis, Case, ModelVersion, Review, SmearImage, User
@@ -40,6 +41,9 @@ DISAGREEMENT = _OVERRULED | (_OUTDATED & _DONE & ~Q(newest_review__label=F("newe
 
 MOST_UNFINISHED = 100_000
 """Beyond this many, the counts of queued and running analyses are no longer exact."""
+
+LONG_WAIT = datetime.timedelta(minutes=2)
+"""An image that waits for longer waits for something other than its turn: a model, a worker, the broker."""
 
 RANK_SUSPECTED, RANK_UNJUDGED, RANK_OTHER = 0, 1, 2
 
@@ -157,6 +161,23 @@ def queue_counts(*, user: User) -> dict[str, int]:
         queued=Count("pk", filter=Q(state=Analysis.State.QUEUED)),
         running=Count("pk", filter=Q(state=Analysis.State.RUNNING)),
     )
+
+
+def stuck_count(*, user: User) -> int:
+    """How many images of the user's laboratory have waited for more than `LONG_WAIT` while no worker, of
+    whichever laboratory, renews a lease; 0 as long as one does. One query.
+    """
+    now = timezone.now()
+    # The slice is there for the reason it is in `queue_counts`.
+    waiting = (
+        Analysis.objects.filter(state__in=Analysis.UNFINISHED, queued_at__lt=now - LONG_WAIT)
+        .order_by()
+        .values("pk")[:MOST_UNFINISHED]
+    )
+    alive = Analysis.objects.filter(state=Analysis.State.RUNNING, lease_expires_at__gte=now)
+    return Analysis.objects.filter(
+        ~Exists(alive), pk__in=waiting, image__case__laboratory_id=user.laboratory_id
+    ).count()
 
 
 def earlier_cases(*, case: Case) -> QuerySet[Case]:

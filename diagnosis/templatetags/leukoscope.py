@@ -10,7 +10,7 @@ from django import template
 from django.template import Context
 from django.utils.dateformat import format as date_format
 
-from diagnosis import permissions, wording
+from diagnosis import permissions, selectors, wording
 from diagnosis.services import registry
 
 register = template.Library()
@@ -89,9 +89,16 @@ def may(user: Any, action: str) -> bool:
 
 @register.inclusion_tag("diagnosis/_notices.html", takes_context=True)
 def page_notices(context: Context) -> dict[str, Any]:
-    """The notice of every page; to administrators also why no analysis can run, when none can."""
+    """The notice of every page; to administrators also why no analysis can run, or that none seems to."""
     user = getattr(context.get("request"), "user", None)
-    problem = None
+    problem, stuck = None, 0
     if user is not None and permissions.can(user, permissions.MANAGE_MODELS):
         problem = registry.bundle_problem(laboratory=user.laboratory_id)
-    return {"notice": wording.RESEARCH_NOTICE, "problem": problem}
+        stuck = 0 if problem else selectors.stuck_count(user=user)
+    return {"notice": wording.RESEARCH_NOTICE, "problem": problem, "stuck": stuck}
+
+
+@register.inclusion_tag("admin/_notices.html", takes_context=True)
+def admin_notices(context: Context) -> dict[str, Any]:
+    """The same, in the looks of the admin site."""
+    return page_notices(context)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from django.urls import reverse
@@ -12,9 +11,9 @@ from django.utils import timezone
 
 from diagnosis import permissions, wording
 from diagnosis.models import Analysis, Review, SmearImage, User
+from diagnosis.selectors import LONG_WAIT
 from diagnosis.views.frames import Mark, mark_of, revision_of
 
-LONG_WAIT = timedelta(minutes=2)
 TIMING_WORDS = {
     "read": "reading the file",
     "quality": "quality checks",
