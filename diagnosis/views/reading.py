@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,7 +110,23 @@ class Reading:
 
     @property
     def is_subtype(self) -> bool:
-        return self.is_class and self.analysis is not None and self.analysis.suspected
+        """Whether the class is one of leukemia's; a benign one may bear the suspected mark too."""
+        return self.is_class and self.analysis is not None and self.analysis.label in self._malignant
+
+    @property
+    def is_benign_suspected(self) -> bool:
+        """Whether the malignant classes together reach the threshold although benign comes first."""
+        return (
+            self.is_class
+            and self.analysis is not None
+            and self.analysis.suspected
+            and self.analysis.label not in self._malignant
+        )
+
+    @property
+    def _malignant(self) -> Collection[str]:
+        version = self.analysis.model_version if self.analysis else None
+        return version.manifest.get("malignant", wording.MALIGNANT) if version else wording.MALIGNANT
 
     @property
     def is_own_site(self) -> bool:
@@ -134,10 +150,9 @@ class Reading:
             return []
         version = self.analysis.model_version
         pairs = wording.ordered_probabilities(self.analysis.probabilities, version.classes if version else [])
-        malignant = version.manifest.get("malignant", wording.MALIGNANT) if version else wording.MALIGNANT
         listed = [
             Probability(
-                wording.class_word(label), value, label == self.analysis.top_label, label in malignant
+                wording.class_word(label), value, label == self.analysis.top_label, label in self._malignant
             )
             for label, value in pairs
         ]

@@ -51,6 +51,18 @@ def test_a_suspected_class_is_said_with_its_calibration_and_its_limits(
     assert "Not validated at your site" in said
 
 
+def test_a_benign_class_under_the_suspected_mark_is_no_subtype(
+    reader: Client, image: SmearImage, judge: Judge
+) -> None:
+    judge(image, "benign")
+    Analysis.objects.filter(image=image).update(suspected=True)
+    said = panel(reader, image)
+
+    assert "Suspected all the same" in said
+    assert "The subtype" not in said
+    assert "needs immunophenotyping" not in said
+
+
 def test_benign_is_neutral_and_never_a_tick(reader: Client, image: SmearImage, judge: Judge) -> None:
     judge(image, "benign")
     said = panel(reader, image)
