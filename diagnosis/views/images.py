@@ -19,8 +19,10 @@ from diagnosis.services.previews import THUMBNAIL_SIZE
 from diagnosis.views.access import signed_in
 from ml.saliency import METHODS, overlay_png
 
-KEPT = "private, max-age=86400, immutable"
-"""The addresses of these pictures change with their content: a browser need not ask again."""
+KEPT = "private, no-cache"
+"""A browser may keep a picture but must ask before each use: the next person at a shared workstation may not be
+allowed to see it. Who may gets an empty 304.
+"""
 
 OVERLAY_SIZE = 1024
 """Longer side of an overlay at most: a 7x7 map holds nothing that more pixels would show."""

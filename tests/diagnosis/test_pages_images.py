@@ -102,19 +102,20 @@ def test_an_overlay_keeps_the_shape_and_is_no_larger_than_needed(
 
 
 @pytest.mark.parametrize("name", ["image-file", "image-thumbnail", "image-processed", "image-overlay"])
-def test_pictures_are_private_unguessed_and_asked_for_once(
-    reader: Client, done: SmearImage, name: str
-) -> None:
+def test_pictures_are_private_unguessed_and_sent_once(reader: Client, done: SmearImage, name: str) -> None:
     url = reverse(f"diagnosis:{name}", args=[done.pk, "gradcam"] if name == "image-overlay" else [done.pk])
     response = reader.get(url)
     body(response)
 
-    assert response["Cache-Control"].startswith("private")
+    assert response["Cache-Control"] == "private, no-cache"
     assert response["X-Content-Type-Options"] == "nosniff"
     assert "default-src 'none'" in response["Content-Security-Policy"]
     again = reader.get(url, headers={"If-None-Match": response["ETag"]})
     assert again.status_code == 304
     assert not again.content
+    assert again["Cache-Control"] == "private, no-cache"
+    reader.logout()
+    assert reader.get(url, headers={"If-None-Match": response["ETag"]}).status_code == 302
 
 
 def test_a_lost_file_is_a_404(reader: Client, image: SmearImage) -> None:
