@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -178,6 +178,7 @@ def _lease_kept(analysis_id: uuid.UUID, claim: str) -> Iterator[None]:
                     logger.warning(
                         "The lease of analysis %s could not be renewed", analysis_id, exc_info=True
                     )
+                    connection.close()  # one that was dropped would fail for ever; the next round opens another
                     continue
                 if not held:
                     return
@@ -290,10 +291,14 @@ def _store(analysis: Analysis, claim: str, values: dict[str, Any]) -> str:
     return DONE
 
 
-def fail(*, analysis: Analysis, claim: str, failure: str) -> str:
-    """End an analysis as failed, with a sentence for the page, if the claim still stands."""
+def fail(*, analysis: Analysis, claim: str, failure: str, lease_before: datetime | None = None) -> str:
+    """End an analysis as failed, with a sentence for the page, if the claim still stands.
+
+    With `lease_before`, only if its lease has run out before then: its worker may have renewed it meanwhile.
+    """
+    lapsed = Q() if lease_before is None else Q(lease_expires_at__lt=lease_before)
     with transaction.atomic():
-        if not _end(analysis, claim, state=Analysis.State.FAILED, failure=failure):
+        if not _end(analysis, claim, lapsed, state=Analysis.State.FAILED, failure=failure):
             return LOST
         audit.record(
             action="analysis_failed",
@@ -305,6 +310,6 @@ def fail(*, analysis: Analysis, claim: str, failure: str) -> str:
     return FAILED
 
 
-def _end(analysis: Analysis, claim: str, **values: Any) -> bool:
-    held = Analysis.objects.filter(pk=analysis.pk, state=Analysis.State.RUNNING, claimed_by=claim)
+def _end(analysis: Analysis, claim: str, *only: Q, **values: Any) -> bool:
+    held = Analysis.objects.filter(*only, pk=analysis.pk, state=Analysis.State.RUNNING, claimed_by=claim)
     return bool(held.update(finished_at=timezone.now(), lease_expires_at=None, **values))

@@ -320,6 +320,30 @@ def test_a_lease_is_renewed_while_the_work_lasts(image, settings):
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_lease_is_renewed_over_a_new_connection_when_one_was_dropped(image, settings, monkeypatch):
+    settings.LEUKOSCOPE_LEASE_SECONDS = 0.3
+    key = image.newest_analysis_id
+    claim = analyze._claim(key)
+    first = Analysis.objects.get(pk=key).lease_expires_at
+    lease, dropped = analyze.lease, threading.Event()
+
+    def drop_once():
+        if threading.current_thread().name.startswith("lease") and not dropped.is_set():
+            connection.ensure_connection()
+            connection.connection.close()
+            dropped.set()
+        return lease()
+
+    monkeypatch.setattr(analyze, "lease", drop_once)
+    with analyze._lease_kept(key, claim):
+        deadline = time.monotonic() + 10
+        while Analysis.objects.get(pk=key).lease_expires_at == first:
+            assert time.monotonic() < deadline, "the lease was not renewed after the connection was dropped"
+            time.sleep(0.02)
+    assert dropped.is_set()
+
+
+@pytest.mark.django_db(transaction=True)
 def test_the_lease_of_work_that_hangs_is_renewed_no_more(image, settings, monkeypatch):
     settings.LEUKOSCOPE_LEASE_SECONDS = 0.3
     monkeypatch.setattr(analyze, "LONGEST_SECONDS", 0.0)
