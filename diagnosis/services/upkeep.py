@@ -65,7 +65,9 @@ def _take_back() -> tuple[int, int]:
     failed = 0
     hopeless = expired.filter(attempts__gte=analyze.MAX_ATTEMPTS).select_related("image__case__laboratory")
     for analysis in hopeless[:LARGEST_SWEEP]:
-        outcome = analyze.fail(analysis=analysis, claim=analysis.claimed_by, failure=analyze.GAVE_UP)
+        outcome = analyze.fail(
+            analysis=analysis, claim=analysis.claimed_by, failure=analyze.GAVE_UP, lease_before=now
+        )
         failed += outcome == analyze.FAILED
     abandoned = expired.filter(attempts__lt=analyze.MAX_ATTEMPTS)
     if not abandoned.exists():  # an UPDATE of nothing would still take SQLite's one write lock

@@ -109,6 +109,21 @@ def test_what_stopped_three_workers_is_given_up_in_words(image, version, broker)
     assert AuditEvent.objects.filter(action="analysis_failed").count() == 1
 
 
+def test_a_worker_that_renews_its_lease_during_the_sweep_is_left_alone(image, version, broker, monkeypatch):
+    set_analysis(
+        image, state="running", claimed_by="slow", attempts=analyze.MAX_ATTEMPTS, lease_expires_at=ago(1)
+    )
+    fail = analyze.fail
+
+    def renewed_just_before(**values):
+        set_analysis(image, lease_expires_at=ago(-30))
+        return fail(**values)
+
+    monkeypatch.setattr("diagnosis.services.analyze.fail", renewed_just_before)
+    assert upkeep.sweep() == Swept()
+    assert state(image) == "running"
+
+
 def test_while_the_bundle_is_missing_nothing_is_sent(image, version, bundles, broker):
     set_analysis(image, queued_at=ago(60))
     shutil.move(bundles / "field-test", bundles.parent / "away")
