@@ -149,10 +149,10 @@ def test_a_recompressed_and_brightened_copy_is_a_near_duplicate_and_another_fiel
 @pytest.mark.data
 def test_the_listed_duplicates_of_the_public_fields_are_found(data_dir):
     manifest = load_manifest(data_dir / "taleqani-all")
-    by_name = {item.name: i for i, item in enumerate(manifest)}
+    by_name = {item.path.name: i for i, item in enumerate(manifest)}
     family = duplicate_families(manifest)
     listed = [
-        (by_name[item.name], by_name[item.columns["duplicate_of"]])
+        (by_name[item.path.name], by_name[Path(item.columns["duplicate_of"]).name])
         for item in manifest
         if item.columns["duplicate_of"]
     ]
