@@ -159,6 +159,15 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
 
+# Files, which all web processes share: a count kept in each one's memory would allow that many times as much.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+        "LOCATION": VAR_DIR / "cache",
+        "OPTIONS": {"MAX_ENTRIES": 10_000},
+    }
+}
+
 LANGUAGE_CODE = LEUKOSCOPE_LANGUAGE
 USE_I18N = True
 USE_TZ = True

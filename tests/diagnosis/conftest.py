@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from django.core.cache import cache
 from PIL import Image
 
 from diagnosis.models import Analysis, Case, Laboratory, ModelVersion, SmearImage, User
@@ -57,6 +58,12 @@ def media(settings: Any, tmp_path: Path) -> Path:
     """A media folder of this test's own."""
     settings.MEDIA_ROOT = tmp_path / "media"
     return settings.MEDIA_ROOT
+
+
+@pytest.fixture(autouse=True)
+def counted_anew() -> None:
+    """No test is held back by the failed logins of another."""
+    cache.clear()
 
 
 @pytest.fixture
