@@ -10,6 +10,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import override
 
 from diagnosis import selectors
 from diagnosis.models import Analysis, Case, ModelVersion, SmearImage
@@ -94,3 +95,13 @@ def test_another_laboratory_s_waiting_images_are_its_own(
     with django_assert_num_queries(1):
         assert selectors.stuck_count(user=cast.outsider) == 0
     assert selectors.stuck_count(user=cast.technician) == 1
+
+
+def test_pages_say_the_language_of_the_settings(client: Client, cast: Any) -> None:
+    client.force_login(cast.technician)
+    pages = [client.get(reverse("diagnosis:worklist")), Client().get(reverse("login"))]
+    assert all('<html lang="en"' in page.text for page in pages)
+
+    with override("de"):
+        pages = [client.get(reverse("diagnosis:worklist")), Client().get(reverse("login"))]
+    assert all('<html lang="de"' in page.text for page in pages)
