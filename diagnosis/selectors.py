@@ -250,7 +250,7 @@ def _on_images(condition: Q) -> Q:
             children.append(_on_images(child))
         else:
             field, value = child  # type: ignore[misc]  # the leaves of a Q are pairs
-            value = F(f"images__{value.name}") if isinstance(value, F) else value
+            value = F(f"images__{value.name}") if isinstance(value, F) else value  # type: ignore[attr-defined]  # the stubs lack it
             children.append((f"images__{field}", value))
     return Q(*children, _connector=condition.connector, _negated=condition.negated)
 

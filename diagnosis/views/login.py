@@ -7,7 +7,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth import views as auth_views
-from django.contrib.auth.forms import AuthenticationForm, SetPasswordForm
+from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
@@ -49,7 +49,7 @@ class LoginView(auth_views.LoginView):
         return unicodedata.normalize("NFKC", self.request.POST.get("username", "").strip()[:150])
 
     def _address(self) -> str:
-        return self.request.META.get("REMOTE_ADDR", "")
+        return str(self.request.META.get("REMOTE_ADDR", ""))
 
 
 class PasswordChangeView(auth_views.PasswordChangeView):
@@ -58,10 +58,10 @@ class PasswordChangeView(auth_views.PasswordChangeView):
     template_name = "registration/password_change.html"
     success_url = reverse_lazy("diagnosis:worklist")
 
-    def form_valid(self, form: SetPasswordForm) -> HttpResponse:
+    def form_valid(self, form: PasswordChangeForm) -> HttpResponse:
         with transaction.atomic():
             response = super().form_valid(form)
-            user = self.request.user
+            user = form.user
             audit.record(action="change_password", actor=user, laboratory=user.laboratory, obj=user)
         messages.info(self.request, "Your password is changed.")
         return response
