@@ -7,6 +7,7 @@ never left out because this page did not know of it.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,7 @@ PER_CLASS = {
 HEADLINES = ("balanced_accuracy", "auroc_malignant", "ece", "coverage")
 COMPARED = ("accuracy", "balanced_accuracy", "auroc_malignant", "ece")
 LARGEST_JSON = 8 * 2**20
+_VIEW_BOX = re.compile(rb'viewBox="0 0 ([0-9.]+) ([0-9.]+)"')
 
 
 @dataclass(frozen=True)
@@ -107,13 +109,27 @@ class GateRow:
 
 
 @dataclass(frozen=True)
+class PlotFile:
+    """A plot of the evidence folder, with its size in points so that the page keeps its place."""
+
+    name: str
+    word: str
+    width: int
+    height: int
+
+    @property
+    def is_wide(self) -> bool:
+        return self.width > 1.6 * self.height
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What the evidence folder of a bundle holds."""
 
     sections: list[Section]
     gate: list[GateRow]
     runtimes: list[dict[str, Any]]
-    plots: list[tuple[str, str]]
+    plots: list[PlotFile]
     files: list[str]
     card: str
     problem: str = ""
@@ -165,7 +181,7 @@ def read_evidence(folder: Path) -> Evidence:
         sections=sections,
         gate=gate,
         runtimes=runtimes,
-        plots=[(name, _plot_word(name)) for name in names if name.endswith(".svg")],
+        plots=[_plot(place / name) for name in names if name.endswith(".svg")],
         files=[name for name in names if not name.endswith(".svg")],
         card=_card(folder / "card.md"),
         problem=problem,
@@ -227,9 +243,12 @@ def _gate(node: dict[str, Any]) -> GateRow:
     return GateRow(str(node["name"]), _row(node["turned_away"]), [(str(word), int(n)) for word, n in reasons])
 
 
-def _plot_word(name: str) -> str:
-    word = name.removesuffix(".svg").replace("_", " ").replace("-", " ")
-    return {"roc": "ROC"}.get(word, word.capitalize())
+def _plot(path: Path) -> PlotFile:
+    word = path.stem.replace("_", " ").replace("-", " ")
+    with path.open("rb") as file:
+        found = _VIEW_BOX.search(file.read(4096))
+    width, height = (round(float(side)) for side in found.groups()) if found else (450, 396)
+    return PlotFile(path.name, {"roc": "ROC"}.get(word, word.capitalize()), width, height)
 
 
 def _card(path: Path) -> str:

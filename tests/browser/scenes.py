@@ -133,7 +133,7 @@ def at_work(cast: dict[str, User], told: Told | Shipped, folder: Path | None) ->
             read(image, "agree", comment="Typical." if number else "")
         if number == 2:
             read(image, "agree")
-            read(image, "overrule", "benign", "Hematogones: regenerating marrow, see the earlier smear.")
+            read(image, "overrule", "other", "Reactive lymphocytes: see the earlier smear.")
     judged(added(main, "blurred.jpg", blurred(files[0][1])), "early")
     Image.fromarray(draw_field(np.random.default_rng(99))).save(buffer := io.BytesIO(), "PNG")
     judged(added(main, "drawn sample 1.png", buffer.getvalue(), is_drawn=True), "pro", inside=False)

@@ -43,6 +43,8 @@ export class Viewer {
     // The arrow keys and letters belong to the page, not to the canvas.
     this.#osd.innerTracker.keyDownHandler = null;
     this.#osd.innerTracker.keyHandler = null;
+    this.#osd.canvas.setAttribute("role", "img");
+    this.#osd.canvas.setAttribute("aria-label", "Smear image; drag to move, scroll to zoom");
     const tell = () => this.#onZoom(this.percent);
     this.#osd.addHandler("zoom", tell);
     this.#osd.addHandler("resize", tell);
