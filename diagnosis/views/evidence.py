@@ -168,7 +168,7 @@ def read_evidence(folder: Path) -> Evidence:
     runtimes: list[dict[str, Any]] = []
     try:
         metrics = _json(place / "metrics.json")
-        sections = [_section(node) for node in _mappings(metrics, {"name", "figures"})]
+        sections = _own_first([_section(node) for node in _mappings(metrics, {"name", "figures"})])
         gate = [_gate(node) for node in _mappings(metrics, {"name", "turned_away"})]
         runtimes = list(
             _mappings(metrics, {"runtime", "against", "n", "classes_equal", "largest_difference"})
@@ -225,6 +225,11 @@ def _section(node: dict[str, Any]) -> Section:
         confusion=confusion,
         notes=[str(note) for note in node.get("notes", [])],
     )
+
+
+def _own_first(sections: list[Section]) -> list[Section]:
+    """What is said of the model itself, before what it is compared with."""
+    return sorted(sections, key=lambda section: section.model != sections[0].model)
 
 
 def _row(row: dict[str, Any]) -> FigureRow:

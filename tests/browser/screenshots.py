@@ -198,6 +198,8 @@ def take_all(camera: Camera, bundles: Path, *, shipped: bool) -> None:
     camera.take("history-narrowed", "/history?q=26-11873&outcome=suspected")
     camera.take("history-nothing", "/history?q=nobody")
     camera.take("models", "/models", whole=True)
+    camera.take("password", "/accounts/password")
+    camera.take("admin", "/admin/", user="ada")
     camera.take("refused-404", "/cases/99999")
     camera.take("refused-403", "/models", user="tina")
     next(bundles.glob("*/model.onnx")).write_bytes(b"changed")
