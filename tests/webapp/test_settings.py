@@ -18,11 +18,17 @@ from django.test import Client
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def its_own(environment: dict[str, str]) -> dict[str, str]:
+    """The environment of a process of its own, without what the browser's tests set for this one."""
+    here = {name: value for name, value in os.environ.items() if name != "DJANGO_ALLOW_ASYNC_UNSAFE"}
+    return {**here, "DJANGO_SETTINGS_MODULE": "webapp.settings", **environment}
+
+
 def manage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "manage.py", *arguments],
         cwd=ROOT,
-        env={**os.environ, "DJANGO_SETTINGS_MODULE": "webapp.settings", **environment},
+        env=its_own(environment),
         capture_output=True,
         text=True,
         check=False,
@@ -34,7 +40,7 @@ def read_setting(name: str, **environment: str) -> object:
     result = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,
-        env={**os.environ, "DJANGO_SETTINGS_MODULE": "webapp.settings", **environment},
+        env=its_own(environment),
         capture_output=True,
         text=True,
         check=True,
