@@ -1,28 +1,24 @@
 """The main job in a browser: log in, new case, one drop, every image read, overlay moved, one overruled, found again.
 
-Once with drawn fields and a stand-in for the network, and once as it is shipped: the whole of Leukoscope started
-with its one command, on the public demo fields.
+With drawn fields and a stand-in for the network, which gives classes without any data. `test_whole_job` does the
+same as it is shipped: the whole of Leukoscope started with its one command, on the public demo fields.
 """
 
 from __future__ import annotations
 
 import io
-import re
-import signal
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from ml.drawing import draw_field
-from tests.browser.conftest import Person, listen_to
+from tests.browser.conftest import Person
 from tests.diagnosis.conftest import PASSWORD
 from tests.faults.conftest import Workers
-from tests.webapp.test_serve import Instance
 
 pytestmark = [pytest.mark.browser, pytest.mark.broker, pytest.mark.slow]
 
@@ -130,36 +126,3 @@ def test_with_drawn_fields_and_a_stand_in(
     outcomes = do_the_main_job(hedy, files)
 
     assert "▲ Suspected: Early pre-B" in " ".join(outcomes)
-
-
-@pytest.fixture
-def instance(short_tmp: Path) -> Iterator[Instance]:
-    """Leukoscope as `make run` starts it, for the first time, in an empty folder."""
-    started = Instance(short_tmp / "var")
-    yield started
-    if started.process.poll() is None:
-        started.stop(signal.SIGTERM)
-
-
-@pytest.mark.data
-def test_as_shipped_with_the_demo_fields(instance: Instance, data_dir: Path, chromium: Browser) -> None:
-    address = instance.wait_for(r"ready at (http://\S+?)/\s").group(1)
-    password = re.search(r"[Pp]assword:?\s+(\S+)", instance.text)
-    assert password is not None, instance.text
-    files = [(path.name, path.read_bytes()) for path in sorted((data_dir / "demo-fields").rglob("*.jpg"))]
-    assert len(files) == 13
-    context = chromium.new_context(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
-    context.set_default_timeout(60_000)
-    admin = listen_to(Person(context.new_page(), address))
-    try:
-        log_in_by_form(admin, "admin", password.group(1))
-        outcomes = do_the_main_job(admin, files)
-    finally:
-        context.close()
-
-    assert admin.said == []
-    words = {"Benign": "Benign", "Early": "Early pre-B", "Pre": "Pre-B", "Pro": "Pro-B"}
-    for (name, _), outcome in zip(files, outcomes, strict=True):
-        label = next(word for part, word in words.items() if f"-{part}-" in name)
-        assert label in outcome or "Indeterminate" in outcome, (name, outcome)
-    assert sum("Indeterminate" not in outcome for outcome in outcomes) >= 10
