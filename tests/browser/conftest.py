@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 EXPECTED = ("the server responded with a status of 4", "net::ERR_FAILED", "net::ERR_ABORTED")
 
 # A machine that trains beside its tests is slow, and waiting costs a passing test nothing.
-expect.set_options(timeout=30_000)
+PATIENCE = 30_000
+expect.set_options(timeout=PATIENCE)
 
 DROP = """
 ([files, target]) => {
@@ -69,6 +70,7 @@ class Person:
 
     def drop(self, files: list[tuple[str, bytes]], target: str = "body") -> None:
         """Drop files from outside the browser on an element."""
+        self.page.locator("form[data-upload][data-ready]").wait_for(state="attached")
         encoded = [(name, base64.b64encode(data).decode()) for name, data in files]
         self.page.evaluate(DROP, [encoded, target])
 

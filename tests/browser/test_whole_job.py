@@ -19,6 +19,7 @@ from playwright.sync_api import Browser, expect
 
 from diagnosis.wording import CLASS_WORDS
 from ml.drawing import draw_field
+from tests.browser.conftest import PATIENCE as USUAL_PATIENCE
 from tests.browser.conftest import Person, listen_to
 from tests.webapp.test_serve import Instance, alive
 
@@ -54,7 +55,7 @@ def person(instance: Instance, chromium: Browser) -> Iterator[Person]:
     context.set_default_timeout(PATIENCE * 1000)
     yield listen_to(Person(context.new_page(), address))
     context.close()
-    expect.set_options(timeout=5_000)
+    expect.set_options(timeout=USUAL_PATIENCE)
 
 
 # --- the steps ----------------------------------------------------------------------------------------------

@@ -232,6 +232,7 @@ export function acceptFiles(form, list) {
     dragging(false);
     list.add(await droppedFiles(event));
   });
+  form.dataset.ready = "";
 }
 
 /** New case: make the case from the form's fields, then send the files to it; nothing chosen is lost on the way. */
