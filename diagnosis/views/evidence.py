@@ -14,39 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from diagnosis import wording
+from ml.evaluation.words import ABSTAINING_METRICS, CLASS_METRICS, PER_CLASS
 
-METRIC_WORDS = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "precision_weighted": "precision, weighted",
-    "precision_macro": "precision, macro",
-    "recall_weighted": "recall (sensitivity), weighted",
-    "recall_macro": "recall (sensitivity), macro",
-    "specificity_weighted": "specificity, weighted",
-    "specificity_macro": "specificity, macro",
-    "f1_weighted": "F1, weighted",
-    "f1_macro": "F1, macro",
-    "auroc_macro": "AUROC, one against the rest, macro",
-    "auroc_malignant": "AUROC, malignant against benign",
-    "sensitivity_malignant": "sensitivity for malignant",
-    "specificity_malignant": "specificity for malignant",
-    "log_loss": "log loss",
-    "ece": "calibration error (ECE)",
-    "ece_uncalibrated": "calibration error (ECE) before calibration",
-    "brier": "Brier score",
-    "coverage": "coverage: share given a class",
-    "risk": "risk: share wrong of those",
-    "balanced_accuracy_kept": "balanced accuracy of those given a class",
-    "sensitivity_malignant_kept": "sensitivity for malignant of those given a class",
-    "malignant_not_called": "malignant given a benign class",
-}
-PER_CLASS = {
-    "precision": "precision",
-    "recall": "recall",
-    "specificity": "specificity",
-    "f1": "F1",
-    "auroc": "AUROC",
-}
+METRIC_WORDS = {**CLASS_METRICS, **ABSTAINING_METRICS}
 HEADLINES = ("balanced_accuracy", "auroc_malignant", "ece", "coverage")
 COMPARED = ("accuracy", "balanced_accuracy", "auroc_malignant", "ece")
 LARGEST_JSON = 8 * 2**20

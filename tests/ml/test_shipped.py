@@ -13,6 +13,7 @@ from ml.data.manifest import load_manifest
 from ml.drawing import draw_field
 from ml.evaluation.evidence import read_evidence
 from ml.evaluation.predictions import read_predictions_csv
+from ml.evaluation.words import ABSTAINING_METRICS, CLASS_METRICS, PER_CLASS
 from ml.imaging.reading import read_image
 from ml.serving import load_predictor
 
@@ -109,3 +110,9 @@ def test_its_twins_are_on_record():
     twins = json.loads((FIELD / "evidence" / "twins.json").read_text())
     assert len(twins) == 13
     assert all(twin["label"] == twin["twin_label"] and twin["largest_difference"] <= 0.05 for twin in twins)
+
+
+def test_every_figure_of_the_evidence_has_a_name_in_words(evidence):
+    for figure in evidence.sections[0].figures:
+        family = figure.name.partition("/")[0]
+        assert figure.name in {**CLASS_METRICS, **ABSTAINING_METRICS} or family in PER_CLASS, figure.name

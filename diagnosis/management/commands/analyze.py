@@ -11,10 +11,10 @@ from typing import IO, Any, cast
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
 from diagnosis import wording
+from diagnosis.management.progress import progress_bar
 from diagnosis.services import pipeline, predictors
 from ml.imaging.reading import UnreadableImage
 
@@ -147,16 +147,4 @@ def row(record: dict[str, Any]) -> tuple[str, ...]:
         "" if score is None else f"{score:.2f}",
         wording.join_reasons(record["reasons"]),
         "" if total is None else f"{total:.0f}",
-    )
-
-
-def progress_bar() -> Progress:
-    """A bar on stderr, so that stdout stays what it is asked for."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
     )

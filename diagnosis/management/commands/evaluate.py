@@ -9,9 +9,9 @@ from typing import IO, Any, cast
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from diagnosis import wording
+from diagnosis.management.progress import progress_bar
 from diagnosis.services import predictors
 from ml.data.manifest import Manifest, ManifestError, load_manifest
 from ml.evaluation import report
@@ -195,15 +195,3 @@ def parse_mapping(pairs: Iterable[str]) -> dict[str, str]:
             raise CommandError(f"--map needs LABEL=CLASS, not {pair}.")
         mapping[label] = target
     return mapping
-
-
-def progress_bar() -> Progress:
-    """A bar on standard error, so that standard output stays what it is asked for."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )

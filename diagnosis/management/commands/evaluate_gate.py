@@ -9,7 +9,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from diagnosis import wording
-from diagnosis.management.commands.evaluate import progress_bar, report_console
+from diagnosis.management.commands.evaluate import report_console
+from diagnosis.management.progress import progress_bar
 from diagnosis.services import predictors
 from ml.evaluation import plots, report
 from ml.evaluation.evidence import Evidence
