@@ -6,7 +6,11 @@ from diagnosis.models.case import Case
 from diagnosis.models.image import SmearImage
 from diagnosis.models.laboratory import Laboratory, Site
 from diagnosis.models.model_version import ModelVersion
+from diagnosis.models.promotion import Promotion
 from diagnosis.models.review import Review
+from diagnosis.models.shadow import ShadowAnalysis
+from diagnosis.models.site_validation import SiteValidation
+from diagnosis.models.training import Training
 from diagnosis.models.user import User
 
 __all__ = [
@@ -15,8 +19,12 @@ __all__ = [
     "Case",
     "Laboratory",
     "ModelVersion",
+    "Promotion",
     "Review",
+    "ShadowAnalysis",
     "Site",
+    "SiteValidation",
     "SmearImage",
+    "Training",
     "User",
 ]

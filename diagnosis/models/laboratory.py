@@ -1,12 +1,23 @@
 """The laboratory, which owns its users, cases and sites, and its sites."""
 
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
+
+SHARE = [MinValueValidator(0.0), MaxValueValidator(1.0)]
 
 
 class Laboratory(models.Model):
     name = models.CharField(max_length=200)
     slug = models.SlugField(max_length=80, unique=True)
     created_at = models.DateTimeField(auto_now_add=True)
+    accepted_sensitivity = models.FloatField(
+        null=True, blank=True, validators=SHARE,
+        help_text="Lowest sensitivity for malignant (0 to 1) that a model must prove at a site; empty: not set.",
+    )  # fmt: skip
+    accepted_specificity = models.FloatField(
+        null=True, blank=True, validators=SHARE,
+        help_text="Lowest specificity for malignant (0 to 1) that a model must prove at a site; empty: not set.",
+    )  # fmt: skip
 
     class Meta:
         ordering = ["name"]
