@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ml.assemble import assemble
-from ml.build_field import CLASSES, MALIGNANT, RUNS, Study, open_study
+from ml.build_field import RUNS, Study, open_study
 from ml.bundle import MANIFEST, Bundle, read_bundle, seal
 from ml.card import card_markdown
 from ml.evaluation import plots
@@ -27,6 +27,7 @@ from ml.evaluation.run import Request, evaluate, write_plots
 from ml.field_evidence import ablation_sections, baseline_sections, gate_rows, twins
 from ml.imaging.preprocessing import Preprocessing
 from ml.serving import load_predictor
+from ml.tasks import FIELD
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ def assemble_main(study: Study, out: Path, preprocessing: Preprocessing) -> Bund
     from ml.network import build_network
 
     plan = study.run.plan
-    model = build_network(len(CLASSES), size=plan.size, dropout=plan.dropout)
+    model = build_network(len(FIELD.classes), size=plan.size, dropout=plan.dropout)
     model.load_weights(study.weights_file)
     return assemble(
         model,
@@ -44,8 +45,8 @@ def assemble_main(study: Study, out: Path, preprocessing: Preprocessing) -> Bund
         task="field",
         name=out.name,
         version_text=out.name.rpartition("-")[2],
-        classes=CLASSES,
-        malignant=MALIGNANT,
+        classes=FIELD.classes,
+        malignant=FIELD.malignant,
         manifest=study.manifest,
         split=study.split,
         preprocessing=preprocessing,

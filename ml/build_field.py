@@ -21,10 +21,9 @@ from ml.data.manifest import Item, Manifest, load_manifest
 from ml.data.preparing import corrected_images, duplicate_families
 from ml.data.splits import Split, random_split, standing_split
 from ml.imaging.preprocessing import Preprocessing
+from ml.tasks import FIELD
 from ml.training import Examples, Plan, Stage, cache_dir, train
 
-CLASSES = ("benign", "early", "pre", "pro")
-MALIGNANT = ("early", "pre", "pro")
 RANDOM_SPLIT_SEED = 7
 REDUCED = Plan(stages=(Stage(128, 8, 5e-4),))
 
@@ -83,7 +82,7 @@ class Study:
 
     def labels(self, part: str) -> np.ndarray:
         """(n,) class numbers of a part's images."""
-        return np.array([CLASSES.index(item.label) for item in self.items(part)], dtype=np.int64)
+        return np.array([FIELD.classes.index(item.label) for item in self.items(part)], dtype=np.int64)
 
 
 def open_study(name: str, data: Path, *, work: Path | None = None) -> Study:
@@ -109,7 +108,7 @@ def train_run(study: Study, *, weights: Path | str, preprocessing: Preprocessing
     model, history = train(
         parts["train"],
         parts["validation"],
-        classes=CLASSES,
+        classes=FIELD.classes,
         plan=study.run.plan,
         preprocessing=preprocessing,
         weights=weights,

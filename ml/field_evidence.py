@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.build_field import CLASSES, MALIGNANT, Study
+from ml.build_field import Study
 from ml.calibration import apply_temperature, fit_temperature
 from ml.data.manifest import Item, load_manifest
 from ml.data.preparing import corrected_images
@@ -27,6 +27,7 @@ from ml.evaluation.run import SEED
 from ml.imaging.preprocessing import Preprocessing
 from ml.imaging.reading import read_image
 from ml.serving import Predictor
+from ml.tasks import FIELD
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def baseline_sections(study: Study) -> list[Section]:
     baseline = six_colour_baseline().fit(
         (read_image(item.path).pixels for item in training),
         [item.label for item in training],
-        classes=CLASSES,
+        classes=FIELD.classes,
     )
     painter = Repainter(test, np.random.default_rng(SEED))
     plain = baseline.predict_proba(read_image(item.path).pixels for item in test)
@@ -62,7 +63,7 @@ def ablation_sections(study: Study, preprocessing: Preprocessing) -> list[Sectio
     from ml.training import predict_logits
 
     plan = study.run.plan
-    model = build_network(len(CLASSES), size=plan.size, dropout=plan.dropout, blocks=plan.blocks)
+    model = build_network(len(FIELD.classes), size=plan.size, dropout=plan.dropout, blocks=plan.blocks)
     model.load_weights(study.weights_file)
     test = _test_images(study)
     painter = Repainter(test, np.random.default_rng(SEED))
@@ -127,7 +128,7 @@ def twins(predictor: Predictor, data: Path) -> list[Twin]:
     for item in load_manifest(data / "demo-fields"):
         small = data / "taleqani-all" / item.columns["same_field_as"]
         one, other = (predictor.predict(read_image(path).pixels) for path in (item.path, small))
-        differences = [abs(one.probabilities[name] - other.probabilities[name]) for name in CLASSES]
+        differences = [abs(one.probabilities[name] - other.probabilities[name]) for name in FIELD.classes]
         found.append(
             Twin(item.name, item.columns["same_field_as"], one.top_label, other.top_label, one.inside_domain,
                  max(differences))
@@ -140,8 +141,8 @@ def _section(study: Study, name: str, model: str, probabilities: NDArray[np.floa
     judged = Judged.of(
         [item.label for item in items],
         probabilities,
-        classes=CLASSES,
-        malignant=MALIGNANT,
+        classes=FIELD.classes,
+        malignant=FIELD.malignant,
         groups=[item.group for item in items],
     )
     return make_section(

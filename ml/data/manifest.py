@@ -16,8 +16,12 @@ GROUP_COLUMNS = ("patient", "subject", "block", "case", "group")
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"})
 
 
-class ManifestError(ValueError):
-    """The data cannot be read as a manifest; the text says what to mend."""
+class DataProblem(ValueError):
+    """Data that cannot be learnt from or judged on as they are; the text is one sentence that says what to mend."""
+
+
+class ManifestError(DataProblem):
+    """The data cannot be read as a manifest."""
 
 
 @dataclass(frozen=True)
