@@ -16,13 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
+from ml.cache import cache_dir
 from ml.data.augmentation import Augmentation
 from ml.data.manifest import Item, Manifest, load_manifest
 from ml.data.preparing import corrected_images, duplicate_families
 from ml.data.splits import Split, random_split, standing_split
 from ml.imaging.preprocessing import Preprocessing
 from ml.tasks import FIELD
-from ml.training import Examples, Plan, Stage, cache_dir, train
+from ml.training import Examples, Plan, Stage, train
 
 RANDOM_SPLIT_SEED = 7
 REDUCED = Plan(stages=(Stage(128, 8, 5e-4),))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -68,11 +67,6 @@ class Examples:
 
     images: Pixels
     labels: NDArray[np.int64]
-
-
-def cache_dir() -> Path:
-    """Where checkpoints live: LEUKOSCOPE_CACHE, or `~/.cache/leukoscope`. Never inside the work tree."""
-    return Path(os.environ.get("LEUKOSCOPE_CACHE") or Path.home() / ".cache" / "leukoscope")
 
 
 def class_weights(labels: NDArray[np.int64], classes: int, power: float) -> NDArray[np.float32]:
