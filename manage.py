@@ -16,6 +16,9 @@ def main() -> None:
         raise SystemExit(
             "Django is not installed for this Python: run `make` targets, or use .venv/bin/python manage.py."
         ) from error
+    # `benchmark-models` is `benchmark_models`: people write a hyphen, and no module can bear one.
+    if len(sys.argv) > 1 and not sys.argv[1].startswith("-"):
+        sys.argv[1] = sys.argv[1].replace("-", "_")
     execute_from_command_line(sys.argv)
 
 

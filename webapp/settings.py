@@ -32,6 +32,12 @@ try:
     BROKER_URL = places.broker_url(env)
 
     LEUKOSCOPE_BUNDLES: Path = env.path("LEUKOSCOPE_BUNDLES", BASE_DIR / "ml" / "bundles")
+    # Those that `manage.py retrain` makes: never inside the code, which an upgrade replaces.
+    LEUKOSCOPE_OWN_BUNDLES: Path = env.path("LEUKOSCOPE_OWN_BUNDLES", VAR_DIR / "bundles")
+    # Labelled images that a new model version is judged on: a data set, or a folder of data sets.
+    LEUKOSCOPE_DATA: Path | None = (
+        env.path("LEUKOSCOPE_DATA", BASE_DIR) if env.text("LEUKOSCOPE_DATA") else None
+    )
     LEUKOSCOPE_RUNTIME = env.choice("LEUKOSCOPE_RUNTIME", "auto", ("auto", "openvino", "tensorflow"))
     # How long a worker may be silent about an analysis it claimed before the sweep gives it to another one.
     LEUKOSCOPE_LEASE_SECONDS = env.integer("LEUKOSCOPE_LEASE_SECONDS", 30, minimum=5, maximum=3600)
@@ -214,6 +220,9 @@ CELERY_TASK_ROUTES = {
     "diagnosis.tasks.analyze_image": {"queue": "analysis"},
     "diagnosis.tasks.sweep": {"queue": "upkeep"},
     "diagnosis.tasks.remove_orphans": {"queue": "upkeep"},
+    "diagnosis.tasks.judge_version": {"queue": "training"},
+    "diagnosis.tasks.run_shadows": {"queue": "training"},
+    "diagnosis.tasks.run_trial": {"queue": "training"},
 }
 CELERY_TASK_CREATE_MISSING_QUEUES = False
 CELERY_TASK_IGNORE_RESULT = True  # outcomes live in the database, in the transaction that made them

@@ -4,6 +4,7 @@ from diagnosis.models.analysis import Analysis
 from diagnosis.models.audit import AuditEvent
 from diagnosis.models.case import Case
 from diagnosis.models.image import SmearImage
+from diagnosis.models.judgement import Judgement
 from diagnosis.models.laboratory import Laboratory, Site
 from diagnosis.models.model_version import ModelVersion
 from diagnosis.models.promotion import Promotion
@@ -17,6 +18,7 @@ __all__ = [
     "Analysis",
     "AuditEvent",
     "Case",
+    "Judgement",
     "Laboratory",
     "ModelVersion",
     "Promotion",

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from diagnosis.models import Laboratory, ModelVersion
+from diagnosis.models import Laboratory, ModelVersion, Promotion, User
 from diagnosis.services import audit
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ _LONGEST_VALUE = 200
 """Lists and mappings with more entries are left out of the stored summary, at any depth."""
 
 
+REPLACED_IN_PLACE = "The files of the version before it were replaced by these."
+
+
 @dataclass(frozen=True)
 class Registered:
     """What `register_shipped_bundles` found: the versions there are, and a sentence for each it refused."""
@@ -36,7 +39,9 @@ class Registered:
 
 
 def bundle_folder(version: ModelVersion) -> Path:
-    """Where the bundle of a version lies: a stored relative path is one below `LEUKOSCOPE_BUNDLES`."""
+    """Where the bundle of a version lies: a stored relative path is one below `LEUKOSCOPE_BUNDLES`; those that
+    a retraining made lie in `LEUKOSCOPE_OWN_BUNDLES` and are stored whole.
+    """
     return Path(settings.LEUKOSCOPE_BUNDLES) / version.bundle_path
 
 
@@ -86,6 +91,26 @@ def record_problem(*, version: ModelVersion, problem: str) -> None:
         version.problem = problem
 
 
+def register_bundle(
+    path: Path, *, laboratory: Laboratory | None = None, actor: User | None = None
+) -> ModelVersion:
+    """Register a bundle that a retraining made: as a candidate, whatever else there is, which judges no image
+    until it is promoted. `laboratory` is whose images alone it may judge; None for a version of everyone's.
+
+    A bundle that is registered already is returned as it is. Raises `ml.bundle.BundleError`.
+    """
+    bundle = _read(path)
+    with transaction.atomic():
+        version, is_new = ModelVersion.objects.get_or_create(
+            name=bundle.name,
+            bundle_sha256=bundle.sha256,
+            defaults={**_described(bundle, path), "laboratory": laboratory},
+        )
+        if is_new:
+            _record_registration(version, actor)
+    return version
+
+
 def register_shipped_bundles(*, folder: Path | None = None) -> Registered:
     """Register every bundle below `LEUKOSCOPE_BUNDLES` that is not registered yet.
 
@@ -121,38 +146,56 @@ def _register(*, bundle: Bundle, path: Path) -> ModelVersion:
     version, is_new = ModelVersion.objects.get_or_create(
         name=bundle.name,
         bundle_sha256=bundle.sha256,
-        defaults={
-            "task": bundle.task,
-            "bundle_path": _stored_path(path),
-            "classes": list(bundle.classes),
-            "manifest": summary(bundle.manifest),
-        },
+        defaults=_described(bundle, path),
     )
     moved = _stored_path(path)
     if version.bundle_path != moved or version.problem:
         version.bundle_path, version.problem = moved, ""
         version.save(update_fields=["bundle_path", "problem"])
     if is_new:
-        audit.record(
-            action="register_model",
-            actor=None,
-            laboratory=version.laboratory,
-            obj=version,
-            detail={"name": version.name, "bundle_sha256": version.bundle_sha256},
-        )
+        _record_registration(version, actor=None)
     active = active_version(task=version.task, laboratory=version.laboratory_id)
     if active is None or (active.pk != version.pk and active.bundle_path == version.bundle_path):
         _activate(version=version, instead_of=active)
     return version
 
 
+def _described(bundle: Bundle, path: Path) -> dict[str, Any]:
+    """What is stored of a bundle beside its name and hash."""
+    return {
+        "task": bundle.task,
+        "bundle_path": _stored_path(path),
+        "classes": list(bundle.classes),
+        "manifest": summary(bundle.manifest),
+    }
+
+
+def _record_registration(version: ModelVersion, actor: User | None) -> None:
+    audit.record(
+        action="register_model",
+        actor=actor,
+        laboratory=version.laboratory,
+        obj=version,
+        detail={"name": version.name, "bundle_sha256": version.bundle_sha256},
+    )
+
+
 def _activate(*, version: ModelVersion, instead_of: ModelVersion | None) -> None:
+    """Make the first version of a task active, or one whose files replaced the active one's in place."""
     if instead_of is not None:
         instead_of.status = ModelVersion.Status.RETIRED
         instead_of.save(update_fields=["status"])
     version.status = ModelVersion.Status.ACTIVE
     version.activated_at = timezone.now()
     version.save(update_fields=["status", "activated_at"])
+    Promotion.objects.create(
+        task=version.task,
+        laboratory=version.laboratory,
+        version=version,
+        instead_of=instead_of,
+        kind=Promotion.Kind.FIRST,
+        why=REPLACED_IN_PLACE if instead_of is not None else "",
+    )
     audit.record(
         action="activate_model",
         actor=None,
