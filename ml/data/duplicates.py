@@ -16,6 +16,9 @@ HASH_SIDE = 8
 HASH_DISTANCE = 10
 """Bits of 64 in which two hashes may differ for a pair to be looked at."""
 
+ROWS_AT_A_TIME = 1024
+"""Of the comparison of all images with all, which would take gigabytes at once from ten thousand images on."""
+
 THUMBNAIL_SIDE = 32
 NEAR_DUPLICATE_CORRELATION = 0.90
 """Pearson correlation of 32x32 grey thumbnails from which two fields count as the same place on the slide."""
@@ -28,16 +31,23 @@ def perceptual_hash(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return np.asarray(low > np.median(low[1:]), np.bool_)
 
 
-def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(1024,) grey thumbnail with mean 0 and norm 1; zeros for a flat picture."""
+def grey_thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(1024,) uint8 of an (H, W, 3) RGB picture, shrunk to 32x32 and grey."""
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    small = (
-        cv2.resize(grey, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
-        .astype(np.float32)
-        .ravel()
-    )
+    small = cv2.resize(grey, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.uint8).ravel()
+
+
+def standardised(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """A grey thumbnail (1024,) with mean 0 and norm 1; zeros for a flat picture."""
+    small = grey.astype(np.float32)
     small -= small.mean()
     return small / max(float(np.linalg.norm(small)), 1e-6)
+
+
+def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(1024,) grey thumbnail with mean 0 and norm 1; zeros for a flat picture."""
+    return standardised(grey_thumbnail(pixels))
 
 
 def near_duplicates(
@@ -49,10 +59,14 @@ def near_duplicates(
 ) -> list[tuple[int, int]]:
     """Pairs (i < j) that show the same field, from (n, 64) hashes and (n, 1024) thumbnails."""
     signs = hashes.astype(np.float32) * 2 - 1
-    distance = (hashes.shape[1] - signs @ signs.T) / 2
-    correlation = thumbnails @ thumbnails.T
-    rows, columns = np.nonzero(np.triu((distance <= max_distance) & (correlation >= min_correlation), k=1))
-    return list(zip(rows.tolist(), columns.tolist(), strict=True))
+    pairs: list[tuple[int, int]] = []
+    for first in range(0, len(signs), ROWS_AT_A_TIME):
+        rows = slice(first, first + ROWS_AT_A_TIME)
+        distance = (hashes.shape[1] - signs[rows] @ signs[first:].T) / 2
+        correlation = thumbnails[rows] @ thumbnails[first:].T
+        found = np.nonzero(np.triu((distance <= max_distance) & (correlation >= min_correlation), k=1))
+        pairs += zip((found[0] + first).tolist(), (found[1] + first).tolist(), strict=True)
+    return pairs
 
 
 def families(count: int, pairs: Sequence[tuple[int, int]]) -> NDArray[np.int64]:

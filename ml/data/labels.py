@@ -63,15 +63,17 @@ class LabelMap:
                 )
         return cls(tuple(classes), tuple(malignant), targets)
 
+    def knows(self, label: str) -> bool:
+        """Whether the label means anything here."""
+        return self._found(label) is not None
+
     def target(self, label: str) -> str:
         """What a data label means: the name of a class, `malignant` or `drop`.
 
         Raises:
             DataProblem: the task does not know the label and the map does not name it.
         """
-        key = label.strip().casefold()
-        own = {name.casefold(): name for name in (MALIGNANT, *self.classes)}
-        target = self.targets.get(key, own.get(key))
+        target = self._found(label)
         if target is None:
             raise DataProblem(unknown_labels([label], self.classes))
         return target
@@ -95,6 +97,11 @@ class LabelMap:
         for row, label in enumerate(labels):
             table[row, list(self.members(label))] = 1.0
         return table
+
+    def _found(self, label: str) -> str | None:
+        key = label.strip().casefold()
+        own = {name.casefold(): name for name in (MALIGNANT, *self.classes)}
+        return self.targets.get(key, own.get(key))
 
 
 def unknown_labels(labels: Sequence[str], classes: Sequence[str]) -> str:

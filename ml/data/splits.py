@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.data.manifest import Manifest
+from ml.data.manifest import Item, Manifest
 
 TEST_EVERY = 5
 TEST_FROM = 2
@@ -18,10 +18,14 @@ VALIDATION_FROM = 0
 validates, from the first; so no validation block touches a test block."""
 
 
+PARTS = ("train", "validation", "test")
+STANDING = "standing block split"
+
+
 @dataclass(frozen=True)
 class Split:
     """Positions into a manifest's items; disjoint. `left_out` are near duplicates of a test or validation image
-    that another part would have held."""
+    that another part would have held. `notes` say what to know about it, a sentence each."""
 
     name: str
     train: tuple[int, ...]
@@ -29,13 +33,11 @@ class Split:
     test: tuple[int, ...]
     left_out: tuple[int, ...]
     seed: int | None = None
+    notes: tuple[str, ...] = ()
 
     def hashes(self, manifest: Manifest) -> dict[str, list[str]]:
         """SHA-256 of every image by part: keys train_sha256, validation_sha256, test_sha256."""
-        return {
-            f"{part}_sha256": [manifest.items[i].sha256 for i in getattr(self, part)]
-            for part in ("train", "validation", "test")
-        }
+        return {f"{part}_sha256": [manifest.items[i].sha256 for i in getattr(self, part)] for part in PARTS}
 
     def summary(self, manifest: Manifest) -> dict[str, Any]:
         """Images and groups of each part, by class."""
@@ -48,7 +50,7 @@ class Split:
                 "by_label": manifest.subset(chosen).counts,
             }
 
-        parts = {part: count(getattr(self, part)) for part in ("train", "validation", "test", "left_out")}
+        parts = {part: count(getattr(self, part)) for part in (*PARTS, "left_out")}
         return {"name": self.name, "seed": self.seed, **parts}
 
 
@@ -59,16 +61,24 @@ def standing_split(manifest: Manifest, family: NDArray[np.int64]) -> Split:
         manifest: items with a block as group.
         family: (n,) family number of each item, from `ml.data.duplicates.families`.
     """
+    part_of = standing_parts(manifest)
+    wanted = [part_of[item.group] for item in manifest]
+    return keep_families_together(STANDING, wanted, family, seed=None)
+
+
+def standing_parts(items: Iterable[Item]) -> dict[str, str]:
+    """Group -> part by the standing rule, of each label's groups in name order."""
+    groups_of: dict[str, set[str]] = {}
+    for item in items:
+        groups_of.setdefault(item.label, set()).add(item.group)
     part_of: dict[str, str] = {}
-    for label in manifest.labels:
-        blocks = sorted({item.group for item in manifest if item.label == label})
-        for position, block in enumerate(blocks):
+    for _, groups in sorted(groups_of.items()):
+        for position, group in enumerate(sorted(groups)):
             place = position % TEST_EVERY
-            part_of[block] = (
+            part_of[group] = (
                 "test" if place == TEST_FROM else "validation" if place == VALIDATION_FROM else "train"
             )
-    wanted = [part_of[item.group] for item in manifest]
-    return _keep_families_together("standing block split", wanted, family, seed=None)
+    return part_of
 
 
 def random_split(
@@ -94,21 +104,25 @@ def random_split(
             wanted[i] = "test"
         for i in shuffled[tests : tests + validations]:
             wanted[i] = "validation"
-    return _keep_families_together("random split", wanted, family, seed=seed)
+    return keep_families_together("random split", wanted, family, seed=seed)
 
 
-def _keep_families_together(
+def keep_families_together(
     name: str, wanted: Sequence[str], family: NDArray[np.int64], *, seed: int | None
 ) -> Split:
-    """A family that reaches into test stays there alone, then validation; its other members are left out."""
-    rank = {"train": 0, "validation": 1, "test": 2}
+    """A family that reaches into test stays there alone, then validation; its other members are left out.
+
+    Args:
+        wanted: the part of each item, or `left_out` for one that has none whatever its family does.
+    """
+    rank = {"left_out": 0, "train": 1, "validation": 2, "test": 3}
     strongest: dict[int, str] = {}
     for part, number in zip(wanted, family.tolist(), strict=True):
-        if rank[part] >= rank[strongest.get(number, "train")]:
+        if rank[part] > rank[strongest.get(number, "left_out")]:
             strongest[number] = part
     parts: dict[str, list[int]] = {"train": [], "validation": [], "test": [], "left_out": []}
     for i, (part, number) in enumerate(zip(wanted, family.tolist(), strict=True)):
-        parts[part if part == strongest[number] else "left_out"].append(i)
+        parts[part if part == strongest.get(number) else "left_out"].append(i)
     return Split(
         name,
         train=tuple(parts["train"]),
