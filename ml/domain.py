@@ -10,7 +10,7 @@ nearest neighbors", in a whitened space (PCA of the training fields). NumPy and 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -25,6 +25,10 @@ APPEARANCE_SCALES = (1.5, 3.0, 6.0, 12.0, 24.0)
 """Sigmas in pixels of the 224-pixel field between which structure is measured: from chromatin to whole clumps.
 The finest grain is left out: it is the camera's and the JPEG's, not the smear's."""
 DENSITY_PERCENTILES = (5, 25, 50, 75, 95)
+
+MOST_WIDENING = 2.0
+"""How far a site's images may move a view's limit, as a multiple of the old one: the gate still has to turn
+strangers away, and one odd image among twenty must not open it to them."""
 
 
 def appearance(squashed: NDArray[np.uint8]) -> FloatArray:
@@ -76,6 +80,21 @@ class View:
         bank = ((vectors - mean) @ whitening).astype(np.float16).astype(np.float32)
         return cls(mean.astype(np.float32), whitening, bank, 1.0)
 
+    def with_fields(self, vectors: FloatArray, *, limit: float | None = None) -> View:
+        """The same whitening with (n, d) more fields in the bank, and another limit where one is given."""
+        points = ((vectors - self.mean) @ self.axes).astype(np.float16).astype(np.float32)
+        return View(
+            self.mean, self.axes, np.concatenate([self.bank, points]), self.limit if limit is None else limit
+        )
+
+    def left_out(self, vectors: FloatArray, folds: NDArray[np.intp]) -> FloatArray:
+        """(n,) distances of (n, d) fields, each with the other folds in the bank and its own left out."""
+        found = np.empty(len(vectors), np.float32)
+        for fold in np.unique(folds):
+            out = folds == fold
+            found[out] = self.with_fields(vectors[~out]).distance(vectors[out])
+        return found
+
     def distance(self, vectors: FloatArray) -> FloatArray:
         """(n, d) -> (n,) mean distance to the nearest training fields, per whitened dimension, over the limit."""
         points = (np.atleast_2d(vectors) - self.mean) @ self.axes
@@ -117,6 +136,32 @@ class Domain:
             stored[f"domain_{name}_limit"] = np.array(view.limit, np.float64)
         return stored
 
+    def widened(
+        self, features: FloatArray, seen: FloatArray, folds: NDArray[np.intp], *, keep: float
+    ) -> tuple[Domain, FloatArray]:
+        """The gate with a site's images among its fields, and the scores (n,) of those images by their left-out folds.
+
+        The images join both banks, and each limit rises as far as `keep` of the images ask for when their own fold
+        is left out of the bank, to `MOST_WIDENING` times itself at most. No limit falls and no bank shrinks, so
+        whatever was inside stays inside. The held-out scores become those of the site's images.
+
+        Args:
+            features, seen: (n, c) pooled features and (n, 24) appearances of the site's images.
+            folds: (n,) fold numbers; images that belong together lie in one fold.
+            keep: share of them to keep, 0..1.
+        """
+        views = (self.features, self.appearance)
+        vectors = (features, seen)
+        distances = [view.left_out(of_view, folds) for view, of_view in zip(views, vectors, strict=True)]
+        needed = _joint_limits(distances, keep)
+        factors = [min(max(1.0, limit), MOST_WIDENING) for limit in needed]
+        wide = [
+            view.with_fields(of_view, limit=view.limit * factor)
+            for view, of_view, factor in zip(views, vectors, factors, strict=True)
+        ]
+        scores = np.maximum(*(d / np.float32(factor) for d, factor in zip(distances, factors, strict=True)))
+        return Domain(wide[0], wide[1], np.sort(scores), self.threshold), scores
+
     @classmethod
     def from_arrays(cls, stored: Mapping[str, NDArray[np.generic]]) -> Domain:
         def view(name: str) -> View:
@@ -148,9 +193,14 @@ def fit_domain(
         for vectors, dimensions in zip(training, (FEATURE_DIMENSIONS, training[1].shape[1]), strict=True)
     ]
     distances = [view.distance(vectors) for view, vectors in zip(views, held_out, strict=True)]
-    ranks = [np.argsort(np.argsort(d)) / max(1, len(d) - 1) for d in distances]
-    quantile = float(np.quantile(np.maximum(*ranks), keep, method="higher"))
-    limits = [float(np.quantile(d, quantile, method="higher")) for d in distances]
+    limits = _joint_limits(distances, keep)
     features, seen = (View(v.mean, v.axes, v.bank, limit) for v, limit in zip(views, limits, strict=True))
     domain = Domain(features, seen, np.empty(0, np.float32))
     return Domain(features, seen, np.sort(domain.score(*held_out)))
+
+
+def _joint_limits(distances: Sequence[FloatArray], keep: float) -> list[float]:
+    """A limit for each of two views' (n,) distances, at the lowest percentile at which both keep `keep` of them."""
+    ranks = [np.argsort(np.argsort(d)) / max(1, len(d) - 1) for d in distances]
+    quantile = float(np.quantile(np.maximum(*ranks), keep, method="higher"))
+    return [float(np.quantile(d, quantile, method="higher")) for d in distances]

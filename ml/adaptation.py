@@ -1,0 +1,326 @@
+"""A laboratory makes a bundle its own: from some labelled images of a site to an adapted bundle, before and after.
+
+What is fitted, and how far, is in `ml.site_fitting`. Here the result is written: the head into `model.keras`,
+`model.onnx` and `serving.npz` alike, checked in every runtime before the bundle gets its name.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ml.bundle import Bundle, read_bundle, seal
+from ml.data.manifest import Item
+from ml.evaluation.evidence import Evidence, Section, make_section, write_evidence
+from ml.evaluation.judging import judge
+from ml.evaluation.predictions import EvaluationError, Row
+from ml.evaluation.report import figure_words
+from ml.head_export import check_head, replace_head
+from ml.head_fitting import Way
+from ml.imaging.preprocessing import normalise
+from ml.imaging.reading import read_image
+from ml.runtimes import open_runtime
+from ml.serving import Predictor
+from ml.site_fitting import SEED, Fitted, fit_site, own_head
+from ml.site_images import FloatArray, SiteImages, SiteProblem, judged_site, measure_site, one_hot
+
+CROSS_VALIDATED = "images of the site it learnt from, each judged when its group was left out"
+UNUSED = "images of the site that it did not learn from"
+PROBES = 2
+"""Images on which the runtimes are compared after writing."""
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """An adapted bundle on disk: how it came about, and what cross-validation says of it."""
+
+    bundle: Bundle
+    way: Way
+    images: int
+    groups: int
+    cross_validated: Section
+    notes: tuple[str, ...]
+
+
+def adapt(
+    bundle: Bundle,
+    items: Sequence[Item],
+    *,
+    name: str,
+    site: str,
+    folder: Path,
+    classes: Sequence[str] | None = None,
+    membership: FloatArray | None = None,
+    groups: Sequence[str] | None = None,
+    seed: int = SEED,
+    runtimes: Sequence[str] = ("openvino", "tensorflow"),
+    progress: Callable[[int], None] = lambda done: None,
+) -> Adapted:
+    """Adapt a bundle to a site's labelled images and write the result to `folder/name`, all of it or nothing.
+
+    Args:
+        name: of the bundle to come. site: what the laboratory calls the site.
+        classes: in the order of `membership`; must be the bundle's.
+        membership, groups: as in `measure_site`.
+        runtimes: those the written head is checked in; the first one measures.
+        progress: told how many images have been measured.
+
+    Raises:
+        SiteProblem: the images cannot be learnt from, or the bundle is tested on some of them.
+        HeadProblem: the adapted head could not be stored as it was fitted.
+    """
+    target = folder / name
+    _refuse(bundle, items, classes, target)
+    images = measure_site(
+        bundle,
+        open_runtime(bundle, runtimes[0]),
+        items,
+        membership=membership,
+        groups=groups,
+        progress=progress,
+    )
+    fitted = fit_site(bundle, images, seed=seed)
+    section = cross_validated_section(bundle, images, fitted, site=site, seed=seed)
+    part = folder / f"{name}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        written = write_adapted(
+            bundle, fitted, part, name=name, site=site, images=images, section=section, seed=seed
+        )
+        probes = np.stack([_prepared(bundle, item) for item in items[:PROBES]])
+        for runtime in runtimes:
+            check_head(written, open_runtime(written, runtime), probes)
+        os.replace(part, target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return Adapted(
+        bundle=read_bundle(target),
+        way=fitted.choice.way,
+        images=len(images),
+        groups=len(set(images.groups)),
+        cross_validated=section,
+        notes=fitted.notes,
+    )
+
+
+def write_adapted(
+    bundle: Bundle,
+    fitted: Fitted,
+    folder: Path,
+    *,
+    name: str,
+    site: str,
+    images: SiteImages,
+    section: Section,
+    seed: int = SEED,
+) -> Bundle:
+    """Write and seal the adapted bundle in an empty or new folder; its evidence is `section` alone.
+
+    The images learnt from count as images of training from now on, so that no evaluation uses them.
+    """
+    (folder / "evidence").mkdir(parents=True, exist_ok=True)
+    for file in ("model.keras", "model.onnx"):
+        shutil.copyfile(bundle.path / file, folder / file)
+    old = own_head(bundle)
+    before, after = (
+        (head.kernel.astype(np.float32), head.bias.astype(np.float32)) for head in (old, fitted.head)
+    )
+    if fitted.choice.way.method not in ("keep",):
+        replace_head(folder, before, after)
+    arrays = {**bundle.arrays, "head_kernel": after[0], "head_bias": after[1], **fitted.domain.arrays()}
+    np.savez(folder / "serving.npz", allow_pickle=False, **arrays)
+    data = bundle.manifest["data"]
+    learnt = [*data.get("train_sha256", ()), *images.sha256]
+    facts = {key: value for key, value in bundle.manifest.items() if key not in ("files", "format")}
+    facts |= {
+        **fitted.facts,
+        "name": name,
+        "data": {**data, "train_sha256": list(dict.fromkeys(learnt))},
+        "site": _site_facts(bundle, fitted, site=site, images=images, seed=seed),
+    }
+    evidence = Evidence(
+        bundle={"name": name, "sha256": None, "temperature": fitted.head.temperature},
+        seed=seed,
+        sites=(section,),
+    )
+    write_evidence(folder / "evidence" / "metrics.json", evidence)
+    (folder / "card.md").write_text(_card(bundle, fitted, section, name=name, site=site, images=images))
+    return seal(folder, facts)
+
+
+def cross_validated_section(
+    bundle: Bundle, images: SiteImages, fitted: Fitted, *, site: str, seed: int = SEED
+) -> Section:
+    """All figures on the images learnt from, each judged when its group was left out (the choice of the way aside)."""
+    kept = ~images.refused & (fitted.scores <= fitted.domain.threshold)
+    return make_section(
+        judged_site(
+            images.membership,
+            images.groups,
+            fitted.probabilities,
+            kept,
+            classes=bundle.classes,
+            malignant=bundle.malignant,
+        ),
+        name=f"{site}, cross-validated",
+        model=f"{bundle.name}, {fitted.choice.way.words}",
+        data=site,
+        split=CROSS_VALIDATED,
+        seed=seed,
+        notes=fitted.notes,
+    )
+
+
+def before_after(
+    old: Predictor,
+    new: Predictor,
+    items: Sequence[Item],
+    *,
+    site: str,
+    membership: FloatArray | None = None,
+    seed: int = SEED,
+    progress: Callable[[int], None] = lambda done: None,
+) -> tuple[Section, Section]:
+    """What two predictors say of the same labelled images of a site, as sections with intervals.
+
+    Raises:
+        SiteProblem: the new one learnt from one of the images. EvaluationError: none could be read.
+    """
+    learnt = set(new.bundle.manifest["data"].get("train_sha256", ()))
+    used = sum(item.sha256 in learnt for item in items)
+    if used:
+        raise SiteProblem(f"{new.bundle.name} learnt from {used} of the images it should be judged on.")
+    before = site_section(old, items, site=site, membership=membership, seed=seed, progress=progress)
+    after = site_section(
+        new, items, site=site, membership=membership, seed=seed, progress=lambda n: progress(len(items) + n)
+    )
+    return before, after
+
+
+def site_section(
+    predictor: Predictor,
+    items: Sequence[Item],
+    *,
+    site: str,
+    membership: FloatArray | None = None,
+    split: str = UNUSED,
+    seed: int = SEED,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Section:
+    """What a predictor says of labelled images of a site, all figures with intervals.
+
+    Args:
+        membership: (n, k) of the labels, as in `measure_site`.
+        progress: told how many images have been judged.
+
+    Raises:
+        SiteProblem: an unknown label. EvaluationError: no image could be read.
+    """
+    bundle = predictor.bundle
+    table = one_hot([item.label for item in items], bundle.classes) if membership is None else membership
+    rows: list[Row] = []
+    readable: list[int] = []
+    for place, answer in enumerate(judge(items, predictor, bundle.classes)):
+        if isinstance(answer, Row):
+            rows.append(answer)
+            readable.append(place)
+        progress(place + 1)
+    if not rows:
+        raise EvaluationError(f"No image of {site} could be read.")
+    lost = len(items) - len(rows)
+    return make_section(
+        judged_site(
+            table[readable],
+            [row.group for row in rows],
+            np.array([row.probabilities for row in rows]),
+            np.array([row.kept for row in rows]),
+            classes=bundle.classes,
+            malignant=bundle.malignant,
+        ),
+        name=site,
+        model=f"{bundle.name} on {predictor.runtime}",
+        data=site,
+        split=split,
+        seed=seed,
+        notes=[f"{lost} of {len(items)} images could not be read"] if lost else [],
+    )
+
+
+def _refuse(bundle: Bundle, items: Sequence[Item], classes: Sequence[str] | None, target: Path) -> None:
+    if classes is not None and tuple(classes) != bundle.classes:
+        raise SiteProblem(f"{bundle.name} knows {', '.join(bundle.classes)}, not {', '.join(classes)}.")
+    if target.exists():
+        raise SiteProblem(f"There is a bundle {target.name} already: choose another name.")
+    tested = set(bundle.manifest["data"].get("test_sha256", ()))
+    locked = sum(item.sha256 in tested for item in items)
+    if locked:
+        raise SiteProblem(
+            f"{locked} of the images are test images of {bundle.name}, and what tests a model must not teach it: "
+            "take them out."
+        )
+
+
+def _site_facts(
+    bundle: Bundle, fitted: Fitted, *, site: str, images: SiteImages, seed: int
+) -> dict[str, Any]:
+    """What `bundle.json` says of the adaptation under `site`."""
+    return {
+        "name": site,
+        "adapted_from": {"name": bundle.name, "sha256": bundle.sha256},
+        "method": fitted.choice.way.method,
+        "strength": fitted.choice.way.strength,
+        "words": fitted.choice.way.words,
+        "images": len(images),
+        "groups": len(set(images.groups)),
+        "seed": seed,
+        "tried": [{**asdict(one), "words": one.way.words} for one in fitted.choice.tried],
+        "learnt_sha256": list(images.sha256),
+        "notes": list(fitted.notes),
+    }
+
+
+def _card(
+    bundle: Bundle, fitted: Fitted, section: Section, *, name: str, site: str, images: SiteImages
+) -> str:
+    rows = [
+        f"| {words} | {figure_words(section[key])} |"
+        for key, words in (
+            ("balanced_accuracy", "balanced accuracy"),
+            ("auroc_malignant", "AUROC malignant"),
+            ("sensitivity_malignant", "sensitivity for malignant"),
+            ("specificity_malignant", "specificity for malignant"),
+            ("coverage", "coverage (given a class)"),
+        )
+        if key in section
+    ]
+    original = bundle.path / "card.md"
+    lines = [
+        f"# {name}",
+        "",
+        f"{bundle.name}, adapted to the site {site} with {len(images)} labelled images in "
+        f"{len(set(images.groups))} groups: {fitted.choice.way.words}. "
+        "It was validated at no other site. Research use only.",
+        "",
+        *fitted.notes,
+        "",
+        f"Cross-validated ({section.split}; n = {section.n} in {section.groups} groups; 95 % intervals):",
+        "",
+        "| figure | value |",
+        "|---|---|",
+        *rows,
+        "",
+    ]
+    if original.is_file():
+        lines += [f"What follows is the card of {bundle.name}, whose figures are its own:", ""]
+        lines += original.read_text(encoding="utf-8").splitlines()
+    return "\n".join(lines) + "\n"
+
+
+def _prepared(bundle: Bundle, item: Item) -> FloatArray:
+    return normalise(bundle.preprocessing.prepare(read_image(item.path).pixels))
