@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from celery import shared_task
@@ -25,3 +26,13 @@ def sweep() -> None:
 def remove_orphans() -> None:
     """Delete stored files that no image points to."""
     upkeep.remove_orphans()
+
+
+# Acknowledged before it runs: a trial takes longer than any message may stay unacknowledged, and the study in the
+# database knows a dead worker's trial by its heartbeat.
+@shared_task(name="diagnosis.tasks.run_trial", bind=True, acks_late=False)  # type: ignore[untyped-decorator]
+def run_trial(self: Any, training_id: str) -> None:
+    """Run one trial of a training's search, if one still waits. It may arrive too often: then there is none."""
+    from diagnosis.services import searching  # here: a web process that sends analyses does not pay for it
+
+    searching.run_one(training_id=UUID(training_id), worker=self.request.hostname)

@@ -18,6 +18,9 @@ from diagnosis.models import Analysis
 logger = logging.getLogger(__name__)
 
 ANALYSIS_QUEUE = "analysis"
+TRAINING_QUEUE = "training"
+TRIAL_EXPIRES_SECONDS = 3600.0
+"""A nudge that nobody took for so long is worth nothing: whoever conducts the training sends others."""
 
 # kombu's own OperationalError is a KombuError; sockets and the Redis client raise OSError and its own kinds,
 # which `Celery.connection` lists with the transport's.
@@ -47,6 +50,22 @@ def send_analysis(analysis_id: UUID) -> bool:
             "The broker did not take analysis %s; the sweep sends it again. %s", analysis_id, error
         )
         Analysis.objects.filter(pk=analysis_id).update(sent_at=None)
+        return False
+    return True
+
+
+def send_trials(training_id: UUID, *, wanted: int) -> bool:
+    """Have as many messages in the queue as trials of a training wait; False when the broker is away."""
+    from diagnosis.tasks import run_trial
+
+    there = waiting_messages(TRAINING_QUEUE)
+    if there is None:
+        return False
+    try:
+        for _ in range(wanted - there):
+            run_trial.apply_async(args=[str(training_id)], queue=TRAINING_QUEUE, expires=TRIAL_EXPIRES_SECONDS)
+    except _broker_errors() as error:
+        logger.warning("The broker did not take a trial; it is sent again. %s", error)
         return False
     return True
 
