@@ -1,25 +1,95 @@
-"""Is the saliency true? Three measurements of a bundle's Grad-CAM++ maps, each against what chance would give."""
+"""Is the saliency true? Three measurements of a bundle's Grad-CAM++ maps, each against what chance would give.
+
+* Randomisation (Adebayo et al. 2018, arXiv 1810.03292): rank correlation of each image's map with the maps that the
+  network gives once its weights are drawn anew (`ml.evaluation.randomised`). A map that survives shows the picture,
+  not what was learnt. Beside it stands the correlation between the maps of different images, which tells how alike
+  maps are anyway.
+* Deletion and insertion (Petsiuk et al. 2018, RISE, arXiv 1806.07421, section 4.2): the area under the probability
+  of the class given, while tenths of the picture are taken away (painted as empty glass) or brought in (over a
+  blurred picture) in the map's order. Beside it the same in the order of the map with its cells shuffled, and of a
+  map that knows nothing but the middle of the picture.
+* Leukocytes: the share of the map's mass that lies on nuclei (`ml.imaging.nuclei`), against the share of the area
+  that nuclei take, and against the share that the mask itself would reach at the map's coarse grid.
+
+All of it is about the map of the class given, as pages show it. Figures are means over images drawn evenly from the
+classes; intervals are bootstrapped over whole groups, and for randomised networks over groups and networks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from ml.bundle import Bundle
+from ml.calibration import apply_temperature
 from ml.data.manifest import Item
-from ml.evaluation.intervals import Figure
-from ml.runtimes import Runtime
+from ml.evaluation.intervals import LEVEL, RESAMPLES, Figure, group_weights
+from ml.evaluation.predictions import EvaluationError
+from ml.imaging.nuclei import nucleus_mask
+from ml.imaging.preprocessing import background_colour, normalise
+from ml.imaging.reading import UnreadableImage, read_image
+from ml.runtimes import Runtime, open_runtime
+from ml.saliency import min_max, saliency_map, upsample
 
-IMAGES = 60
+FloatArray = NDArray[np.float64]
+FloatMap = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
 Track = Callable[[Iterable[Any], int, str], Iterable[Any]]
+
+METHOD: Final = "gradcam++"
+IMAGES: Final = 60
+DRAWS: Final = 8
+"""Networks drawn anew at each step of the cascade: one alone may correlate by luck, and all its images with it."""
+
+STEPS: Final = 10
+BLUR: Final = 0.08
+"""Sigma of the blurred picture that insertion starts from, as a share of the picture's side: no cell is left."""
+
+ORDERS: Final = ("map", "shuffled", "centre")
+
+
+class Networks(Protocol):
+    """What gives maps under weights drawn anew (`ml.evaluation.randomised.RandomisedNetwork` does)."""
+
+    def answers(
+        self, images: FloatMap, stage: str, rng: np.random.Generator, draws: int
+    ) -> Iterator[tuple[FloatMap, FloatMap]]: ...
 
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """What was measured: `figures` go into the evidence as `saliency`, the curves are for the plots."""
+    """What was measured.
+
+    Attributes:
+        figures: for the evidence's `saliency`; names as in `ml.evaluation.words.SALIENCY_METRICS`.
+        curves: "deletion" and "insertion" -> order (`ORDERS`) -> (STEPS + 1,) mean probability of the class given.
+        by_network: step of the cascade -> (draws,) mean correlation of each network drawn anew.
+    """
 
     figures: tuple[Figure, ...]
+    curves: Mapping[str, Mapping[str, FloatArray]]
+    by_network: Mapping[str, FloatArray]
+
+    def __getitem__(self, name: str) -> Figure:
+        """Return a figure by its name; KeyError where there is none."""
+        return next((figure for figure in self.figures if figure.name == name), None) or _missing(name)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """One image: prepared for the network, its map, the class given, nuclei, and its group."""
+
+    prepared: Pixels
+    saliency: FloatMap
+    given: int
+    nuclei: NDArray[np.bool_]
+    group: str
 
 
 def measure_faithfulness(
@@ -29,8 +99,284 @@ def measure_faithfulness(
     seed: int,
     images: int = IMAGES,
     progress: Track = lambda things, total, description: things,
+    split: str = "test part",
     runtime: Runtime | None = None,
-    split: str = "",
+    networks: Networks | None = None,
+    resamples: int = RESAMPLES,
 ) -> Faithfulness:
-    """Measure the maps of a bundle on labelled images of its test part. Imports TensorFlow."""
-    raise NotImplementedError
+    """Measure the maps of a bundle on labelled images that it was not trained on. Imports TensorFlow.
+
+    Args:
+        items: of the test part, exact copies once; at most `images` are drawn of them, evenly by class.
+        seed: of the drawing, the weights drawn anew and the bootstrap; the same seed gives the same figures.
+        split: in words, which images these are.
+        runtime: instead of the one that would serve here. networks: instead of the bundle's own `model.keras`.
+
+    Raises:
+        EvaluationError: there is no image, or none can be read.
+    """
+    rng = np.random.default_rng(seed)
+    runtime = runtime or open_runtime(bundle)
+    chosen = draw_evenly(items, images, rng)
+    seen = list(_look(bundle, chosen, runtime, progress))
+    if not seen:
+        raise EvaluationError("No image of the test part could be read to measure the saliency on.")
+    groups = np.unique([one.group for one in seen], return_inverse=True)[1].astype(np.intp)
+    mean = _Means(groups, f"{split}, {len(seen)} images drawn evenly by class", rng, resamples)
+    curves = [
+        _curves(bundle, one, runtime, rng) for one in progress(seen, len(seen), "Deleting and inserting")
+    ]
+    correlations = _randomised(bundle, seen, networks, rng, progress)
+    by_name = {name: np.stack([row[name] for row in curves]) for name in curves[0]}
+    return Faithfulness(
+        figures=(
+            *_randomisation_figures(correlations, seen, mean, rng),
+            *_curve_figures(by_name, mean),
+            *_leukocyte_figures(seen, mean),
+        ),
+        curves={
+            what: {order: by_name[f"{what}/{order}"].mean(axis=0) for order in ORDERS}
+            for what in ("deletion", "insertion")
+        },
+        by_network={stage: found["rank"].mean(axis=0) for stage, found in correlations.items()},
+    )
+
+
+def draw_evenly(items: Sequence[Item], count: int, rng: np.random.Generator) -> list[Item]:
+    """Draw at most `count` items, as many of each label as there are, in the order of `items`."""
+    members = {label: [i for i, item in enumerate(items) if item.label == label] for label in
+               sorted({item.label for item in items})}  # fmt: skip
+    queues = [list(rng.permutation(places)) for places in members.values()]
+    chosen: list[int] = []
+    while len(chosen) < count and any(queues):
+        for queue in queues:
+            if queue and len(chosen) < count:
+                chosen.append(int(queue.pop()))
+    return [items[i] for i in sorted(chosen)]
+
+
+def rank_correlation(one: FloatMap, other: FloatMap) -> float:
+    """Spearman's correlation of two maps, cell by cell; 0 where a map has no contrast and says nothing."""
+    return _pearson(rankdata(one.ravel()), rankdata(other.ravel()))
+
+
+def _pearson(one: NDArray[Any], other: NDArray[Any]) -> float:
+    a, b = one.ravel() - one.mean(dtype=np.float64), other.ravel() - other.mean(dtype=np.float64)
+    scale = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / scale if scale > 0 else 0.0
+
+
+def _missing(name: str) -> Figure:
+    raise KeyError(name)
+
+
+def _look(bundle: Bundle, items: Sequence[Item], runtime: Runtime, progress: Track) -> Iterator[_Seen]:
+    head = np.asarray(bundle.arrays["head_kernel"], np.float32)
+    for item in progress(items, len(items), "Drawing maps"):
+        try:
+            pixels = read_image(item.path).pixels
+        except UnreadableImage:
+            continue  # `evaluate` names it among those not read
+        prepared = bundle.preprocessing.prepare(pixels)
+        feature_maps, logits = runtime.run(normalise(prepared)[None])
+        given = int(logits[0].argmax())
+        yield _Seen(
+            prepared=prepared,
+            saliency=saliency_map(feature_maps[0], head[:, given], METHOD),
+            given=given,
+            nuclei=nucleus_mask(pixels),
+            group=item.group,
+        )
+
+
+# --- randomisation --------------------------------------------------------------------------------------------
+
+
+def _randomised(
+    bundle: Bundle,
+    seen: Sequence[_Seen],
+    networks: Networks | None,
+    rng: np.random.Generator,
+    progress: Track,
+) -> dict[str, dict[str, FloatArray]]:
+    """Return step of the cascade -> "rank" and "linear" -> (n, draws) correlations with the own maps."""
+    from ml.evaluation.randomised import STAGES, RandomisedNetwork
+
+    networks = networks or RandomisedNetwork(bundle)
+    images = normalise(np.stack([one.prepared for one in seen]))
+    found: dict[str, dict[str, FloatArray]] = {}
+    for stage in progress(list(STAGES), len(STAGES), "Drawing weights anew"):
+        ranks, lines = [], []
+        for feature_maps, head in networks.answers(images, stage, rng, DRAWS):
+            maps = [
+                saliency_map(features, head[:, one.given], METHOD)
+                for features, one in zip(feature_maps, seen, strict=True)
+            ]
+            ranks.append(
+                [rank_correlation(one.saliency, drawn) for one, drawn in zip(seen, maps, strict=True)]
+            )
+            lines.append([_pearson(one.saliency, drawn) for one, drawn in zip(seen, maps, strict=True)])
+        found[stage] = {"rank": np.asarray(ranks).T, "linear": np.asarray(lines).T}
+    return found
+
+
+def _randomisation_figures(
+    correlations: Mapping[str, Mapping[str, FloatArray]],
+    seen: Sequence[_Seen],
+    mean: _Means,
+    rng: np.random.Generator,
+) -> list[Figure]:
+    whole = correlations["whole"]
+    figures = [
+        mean.of_networks("saliency_randomised_correlation", whole["rank"]),
+        mean.of_networks("saliency_randomised_linear", whole["linear"]),
+        mean.of_networks("saliency_randomised_absolute", np.abs(whole["rank"])),
+        *(
+            mean.of_networks(f"saliency_cascade/{stage}", found["rank"])
+            for stage, found in correlations.items()
+            if stage != "whole"
+        ),
+    ]
+    # Each image beside one of another group, where there is one: images of a group look alike.
+    partners = [
+        [other for other in seen if other.group != one.group] or [other for other in seen if other is not one]
+        for one in seen
+    ]
+    others = [
+        rank_correlation(one.saliency, choice[int(rng.integers(len(choice)))].saliency) if choice else np.nan
+        for one, choice in zip(seen, partners, strict=True)
+    ]
+    return [*figures, mean.of("saliency_other_image", np.asarray(others))]
+
+
+# --- deletion and insertion -----------------------------------------------------------------------------------
+
+
+def _curves(bundle: Bundle, one: _Seen, runtime: Runtime, rng: np.random.Generator) -> dict[str, FloatArray]:
+    """Return "deletion/ORDER" and "insertion/ORDER" -> (STEPS + 1,) probabilities of the class given."""
+    size = bundle.preprocessing.size
+    glass = np.broadcast_to(
+        np.rint(background_colour(one.prepared, (0.0, 0.0))).astype(np.uint8), one.prepared.shape
+    )
+    blurred = np.asarray(cv2.GaussianBlur(one.prepared, (0, 0), BLUR * size), np.uint8)
+    maps = {
+        "map": one.saliency,
+        "shuffled": rng.permutation(one.saliency.ravel()).reshape(one.saliency.shape),
+        "centre": _centre(one.saliency.shape),
+    }
+
+    def probability(image: Pixels) -> float:
+        _, logits = runtime.run(normalise(image)[None])
+        return float(apply_temperature(logits[0], bundle.temperature)[one.given])
+
+    ends = {"plain": probability(one.prepared), "glass": probability(glass), "blurred": probability(blurred)}
+    found = {}
+    for order, values in maps.items():
+        place = _places(values, size, rng)
+        deleted, inserted = [ends["plain"]], [ends["blurred"]]
+        for step in range(1, STEPS):
+            first = (place < step / STEPS)[..., None]
+            deleted.append(probability(np.where(first, glass, one.prepared)))
+            inserted.append(probability(np.where(first, one.prepared, blurred)))
+        found[f"deletion/{order}"] = np.asarray([*deleted, ends["glass"]])
+        found[f"insertion/{order}"] = np.asarray([*inserted, ends["plain"]])
+    return found
+
+
+def _places(values: FloatMap, size: int, rng: np.random.Generator) -> FloatArray:
+    """Return (size, size): when each pixel's turn comes, 0..1, the map's highest first and equals in random order."""
+    flat = upsample(values, (size, size)).ravel()
+    order = np.lexsort((rng.random(len(flat)), -flat))
+    places = np.empty(len(flat))
+    places[order] = np.arange(len(flat)) / len(flat)
+    return places.reshape(size, size)
+
+
+def _centre(shape: tuple[int, ...]) -> FloatMap:
+    """A map that knows nothing but where the middle is."""
+    rows, columns = (np.arange(side) - (side - 1) / 2 for side in shape)
+    return np.exp(-(rows[:, None] ** 2 + columns[None] ** 2) / (max(shape) / 2) ** 2).astype(np.float32)
+
+
+def _curve_figures(curves: Mapping[str, FloatArray], mean: _Means) -> list[Figure]:
+    areas = {name: np.trapezoid(values, dx=1 / STEPS, axis=1) for name, values in curves.items()}
+    figures = []
+    # A true map makes the probability fall early when its places go, and rise early when they come.
+    for what, sign in (("deletion", -1.0), ("insertion", 1.0)):
+        figures += [mean.of(f"saliency_{what}/{order}", areas[f"{what}/{order}"]) for order in ORDERS]
+        figures += [
+            mean.of(f"saliency_{what}_gain/{order}", sign * (areas[f"{what}/map"] - areas[f"{what}/{order}"]))
+            for order in ORDERS[1:]
+        ]
+    return figures
+
+
+# --- leukocytes -----------------------------------------------------------------------------------------------
+
+
+def _leukocyte_figures(seen: Sequence[_Seen], mean: _Means) -> list[Figure]:
+    shares = np.asarray([_mass_on(one.saliency, one.nuclei) for one in seen])
+    chance = np.asarray([one.nuclei.mean() for one in seen])
+    best = np.asarray([_mass_on(_coarse(one.nuclei, one.saliency.shape), one.nuclei) for one in seen])
+    peaks = np.asarray([_peak_on(one.saliency, one.nuclei) for one in seen])
+    return [
+        mean.of("saliency_on_leukocytes", shares),
+        mean.of("saliency_on_leukocytes_chance", chance),
+        mean.of("saliency_on_leukocytes_gain", shares - chance),
+        mean.of("saliency_on_leukocytes_best", best),
+        mean.of("saliency_peak_on_leukocytes", peaks),
+    ]
+
+
+def _mass_on(saliency: FloatMap, mask: NDArray[np.bool_]) -> float:
+    """Share of a map's mass, enlarged as pages show it, that lies on the mask; nan for a map without any."""
+    large = upsample(saliency, (mask.shape[0], mask.shape[1])).astype(np.float64)
+    total = float(large.sum())
+    return float(large[mask].sum()) / total if total > 0 else float("nan")
+
+
+def _peak_on(saliency: FloatMap, mask: NDArray[np.bool_]) -> float:
+    """1 where the highest point of the enlarged map lies on the mask, else 0; nan for a map without contrast."""
+    large = upsample(saliency, (mask.shape[0], mask.shape[1]))
+    return float(mask.ravel()[int(large.argmax())]) if large.max() > 0 else float("nan")
+
+
+def _coarse(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> FloatMap:
+    """The mask as a map of the given (h, w): the share of nuclei in each cell, scaled as maps are."""
+    cells = cv2.resize(mask.astype(np.float32), (shape[1], shape[0]), interpolation=cv2.INTER_AREA)
+    return min_max(cells)
+
+
+# --- means with intervals -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Means:
+    """Means over images as figures; `groups` (n,) are the images' group numbers."""
+
+    groups: NDArray[np.intp]
+    split: str
+    rng: np.random.Generator
+    resamples: int
+
+    def of(self, name: str, values: FloatArray) -> Figure:
+        """Mean of (n,) values, nan ones left out, with an interval over whole groups."""
+        return self.of_networks(name, values[:, None])
+
+    def of_networks(self, name: str, values: FloatArray) -> Figure:
+        """Mean of (n, d) values of n images under d networks, with an interval over groups and networks."""
+        known = np.isfinite(values).all(axis=1)
+        values, groups = values[known], np.unique(self.groups[known], return_inverse=True)[1]
+        n, draws = values.shape
+        count = int(groups.max()) + 1 if n else 0
+        value, low, high, method = float("nan"), float("nan"), float("nan"), "none"
+        if n:
+            value = float(values.mean())
+        if count > 1:
+            images = group_weights(groups.astype(np.intp), self.rng, self.resamples)
+            networks = self.rng.multinomial(draws, np.full(draws, 1 / draws), size=self.resamples)
+            means = ((images @ values) * networks).sum(axis=1) / (images.sum(axis=1) * draws)
+            tail = (1 - LEVEL) / 2
+            low, high = (float(bound) for bound in np.quantile(means, [tail, 1 - tail]))
+            low, high, method = min(low, value), max(high, value), "bootstrap"
+        return Figure(name, value, low, high, n, count, self.split, method)
