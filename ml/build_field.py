@@ -112,7 +112,7 @@ def train_run(study: Study, *, weights: Path | str, preprocessing: Preprocessing
         classes=FIELD.classes,
         plan=study.run.plan,
         preprocessing=preprocessing,
-        weights=weights,
+        start=weights,
         work=study.work,
     )
     model.save_weights(study.weights_file)

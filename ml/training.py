@@ -1,131 +1,36 @@
-"""Fine-tuning a DenseNet-121 through all its layers, in stages of growing input size. Imports TensorFlow.
+"""Fine-tuning a DenseNet-121 in stages of growing input size. Imports TensorFlow.
 
-Each epoch is checkpointed under the work folder, so a killed run goes on where it was. Images are decoded and
-corrected once (`Preprocessing.correct`) and held in memory; augmentation and contrast run in `tf.data` threads.
+Each epoch is kept under the work folder, so a killed run goes on where it was. Images are decoded and corrected
+once (`ml.data.preparing`); augmentation and contrast run in `tf.data` threads (`ml.batches`).
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
-from ml.data.augmentation import Augmentation
-from ml.imaging.preprocessing import Preprocessing, normalise
-from ml.network import DENSENET_121, at_size, build_network
+from ml.batches import Examples, Pixels, batches
+from ml.callbacks import History, Keeper, Reporter, Stop, StopWhen
+from ml.imaging.preprocessing import Preprocessing
+from ml.losses import MembershipLoss, accuracy
+from ml.network import at_size, start_network, unfreeze
+from ml.plan import CLIP_NORM, DENSENET_121, MOMENTUM, Plan, Stage
+from ml.saving import TrainingProblem, saved_whole
+
+__all__ = [
+    "DENSENET_121", "Examples", "History", "Plan", "Stage", "Stop", "TrainingProblem", "batches", "predict_logits",
+    "train",
+]  # fmt: skip
 
 log = logging.getLogger(__name__)
-
-Pixels = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Some epochs at one input size, the learning rate warmed up, then falling as a cosine."""
-
-    size: int
-    epochs: int
-    learning_rate: float
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a network is trained. Learning rates are those of AdamW at the peak of each stage."""
-
-    stages: tuple[Stage, ...] = (Stage(128, 5, 5e-4), Stage(224, 10, 2e-4))
-    batch_size: int = 32
-    weight_decay: float = 1e-3
-    dropout: float = 0.3
-    label_smoothing: float = 0.05
-    class_weight_power: float = 0.5
-    patience: int = 4
-    seed: int = 20
-    blocks: tuple[int, ...] = DENSENET_121
-    augmentation: Augmentation = field(default_factory=Augmentation)
-
-    @property
-    def size(self) -> int:
-        return self.stages[-1].size
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Corrected images (n, S, S, 3) uint8 and their class numbers (n,)."""
-
-    images: Pixels
-    labels: NDArray[np.int64]
-
-
-def class_weights(labels: NDArray[np.int64], classes: int, power: float) -> NDArray[np.float32]:
-    """(classes,) weights proportional to frequency ** -power, mean 1 over the examples."""
-    counts = np.bincount(labels, minlength=classes).astype(np.float64)
-    weights = np.where(counts > 0, np.maximum(counts, 1.0) ** -power, 0.0)
-    return (weights * len(labels) / float((weights * counts).sum())).astype(np.float32)
-
-
-def batches(
-    examples: Examples,
-    *,
-    classes: int,
-    size: int,
-    preprocessing: Preprocessing,
-    batch_size: int,
-    plan: Plan | None = None,
-    first_epoch: int = 0,
-) -> tf.data.Dataset:
-    """Normalised batches. With a plan: shuffled, augmented, weighted by class and endless; without: in order, once.
-
-    A picture's variation depends on the seed, the epoch and its position alone, whatever thread makes it.
-    """
-    one_hot = np.eye(classes, dtype=np.float32)[examples.labels]
-    count = len(examples.labels)
-    weights = (
-        class_weights(examples.labels, classes, plan.class_weight_power)[examples.labels]
-        if plan
-        else np.ones(count, np.float32)
-    )
-
-    def picture(ticket: NDArray[np.int64]) -> NDArray[np.float32]:
-        epoch, position = divmod(int(ticket), count)
-        image = examples.images[position]
-        if image.shape[0] != size:
-            image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
-        if plan:
-            image = plan.augmentation.apply(image, np.random.default_rng((plan.seed, epoch, position)))
-        return normalise(preprocessing.contrast(image))
-
-    def example(ticket: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        image = tf.numpy_function(picture, [ticket], tf.float32, stateful=False)
-        image.set_shape((size, size, 3))
-        position = ticket % count
-        return image, tf.gather(one_hot, position), tf.gather(weights, position)
-
-    if plan:
-
-        def tickets() -> Any:
-            epoch = first_epoch
-            while True:
-                order = np.random.default_rng((plan.seed, epoch)).permutation(count)
-                yield from (epoch * count + order).astype(np.int64)
-                epoch += 1
-
-        source = tf.data.Dataset.from_generator(tickets, output_signature=tf.TensorSpec((), tf.int64))
-    else:
-        source = tf.data.Dataset.range(count)
-    return source.map(example, num_parallel_calls=2).batch(batch_size).prefetch(3)
 
 
 def train(
@@ -135,23 +40,31 @@ def train(
     classes: Sequence[str],
     plan: Plan,
     preprocessing: Preprocessing,
-    weights: Path | str | None,
+    start: Path | str | None,
     work: Path,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    report: Callable[[dict[str, Any]], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
     verbose: int | str = 2,
-) -> tuple[keras.Model, dict[str, list[float]]]:
-    """Train through all layers; returns the best network by validation loss of the last stage, and its history.
+) -> tuple[keras.Model, History]:
+    """Train as planned; returns the best network by validation loss of the last stage, and the history.
 
     Args:
-        weights: backbone weights as in `build_network`.
+        start: where the weights come from, as in `start_network`.
         work: folder for checkpoints; a second call with the same folder goes on where the first one stopped.
+        report: told after every batch how far it is: stage, fidelity, done, total, loss, metric, metric_name,
+            seconds_left, history (`Training.progress`).
+        should_stop: asked after every batch; once true, `Stop` is raised, and a later call goes on.
+
+    Raises:
+        Stop: it was asked to. TrainingProblem: no room to save, or starting weights that do not fit.
     """
     keras.utils.set_random_seed(plan.seed)
     work.mkdir(parents=True, exist_ok=True)
-    model = build_network(
-        len(classes), size=plan.stages[0].size, dropout=plan.dropout, weights=weights, blocks=plan.blocks
+    model = start_network(
+        len(classes), start, size=plan.stages[0].size, dropout=plan.dropout, blocks=plan.blocks
     )
-    history: dict[str, list[float]] = {}
+    history: History = {}
     epochs_before = 0
     for number, stage in enumerate(plan.stages):
         if number:
@@ -164,12 +77,10 @@ def train(
             stage_history = json.loads(record.read_text())
         else:
             stage_history = _train_stage(
-                model, training, validation, classes=len(classes), plan=plan, stage=stage, number=number,
+                model, training, validation, classes=len(classes), plan=plan, number=number,
                 preprocessing=preprocessing, first_epoch=epochs_before, work=work, callbacks=callbacks,
-                verbose=verbose,
+                report=report, should_stop=should_stop, history=history, verbose=verbose,
             )  # fmt: skip
-            model.save_weights(done)
-            record.write_text(json.dumps(stage_history))
         for key, values in stage_history.items():
             history.setdefault(key, []).extend(values)
         epochs_before += stage.epochs
@@ -183,65 +94,87 @@ def _train_stage(
     *,
     classes: int,
     plan: Plan,
-    stage: Stage,
     number: int,
     preprocessing: Preprocessing,
     first_epoch: int,
     work: Path,
     callbacks: Sequence[keras.callbacks.Callback],
+    report: Callable[[dict[str, Any]], None] | None,
+    should_stop: Callable[[], bool] | None,
+    history: History,
     verbose: int | str,
-) -> dict[str, list[float]]:
-    steps = max(1, len(training.labels) // plan.batch_size)
-    total = steps * stage.epochs
-    warmup = min(total // 10, 2 * steps)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=stage.learning_rate / 20,
-        decay_steps=max(1, total - warmup),
-        alpha=0.01,
-        warmup_target=stage.learning_rate,
-        warmup_steps=warmup,
-    )
-    optimiser = keras.optimizers.AdamW(schedule, weight_decay=plan.weight_decay, clipnorm=1.0)
-    optimiser.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+) -> History:
+    """Train one stage to its end, put the best weights into the model and keep them; returns the stage's history."""
+    stage = plan.stages[number]
+    steps = max(1, len(training) // plan.batch_size)
+    unfreeze(model, plan.depth)
     model.compile(
-        optimizer=optimiser,
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=plan.label_smoothing),
-        metrics=["accuracy"],
+        optimizer=make_optimiser(plan, schedule(stage.learning_rate, steps, stage.epochs)),
+        loss=MembershipLoss(plan.label_smoothing, plan.gamma),
+        metrics=[accuracy],
     )
-    best = work / f"stage-{number}-best.weights.h5"
-    log_file = keras.callbacks.CSVLogger(work / f"stage-{number}.csv", append=True)
+    keeper = Keeper(work, number, patience=plan.patience)
+    keeper.restore(model)
+    chosen: list[keras.callbacks.Callback] = [keeper, *callbacks]
+    if report:
+        earlier = {key: [*history.get(key, []), *values] for key, values in keeper.history.items()} or history
+        chosen.append(
+            Reporter(
+                report, plan, stage=number, epochs_done=keeper.epochs, steps=steps,
+                validation=len(validation), history=earlier,
+            )
+        )  # fmt: skip
+    if should_stop:
+        chosen.append(StopWhen(should_stop))
     make = partial(
         batches, classes=classes, size=stage.size, preprocessing=preprocessing, batch_size=plan.batch_size
     )
-    backup = keras.callbacks.BackupAndRestore(work / f"stage-{number}-backup")
-    model.fit(
-        make(training, plan=plan, first_epoch=first_epoch),
-        validation_data=make(validation),
-        epochs=stage.epochs,
-        steps_per_epoch=steps,
-        verbose=verbose,
-        callbacks=[
-            keras.callbacks.ModelCheckpoint(
-                best, monitor="val_loss", save_best_only=True, save_weights_only=True
-            ),
-            keras.callbacks.EarlyStopping(monitor="val_loss", patience=plan.patience),
-            log_file,
-            backup,
-            *callbacks,
-        ],
+    if keeper.epochs < stage.epochs and not keeper.is_over:
+        model.fit(
+            make(training, plan=plan, first_epoch=first_epoch, seen=keeper.epochs * steps * plan.batch_size),
+            validation_data=make(validation),
+            initial_epoch=keeper.epochs,
+            epochs=stage.epochs,
+            steps_per_epoch=steps,
+            verbose=verbose,
+            callbacks=chosen,
+        )
+    if keeper.best.exists():
+        model.load_weights(keeper.best)
+    with saved_whole(work / f"stage-{number}.weights.h5") as part:
+        model.save_weights(part)
+    with saved_whole(work / f"stage-{number}.json") as part:
+        part.write_text(json.dumps(keeper.history))
+    keeper.clear()
+    return keeper.history
+
+
+def schedule(rate: float, steps: int, epochs: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Warmed up over a tenth of the steps (two epochs at most), then falling as a cosine to a hundredth of a start."""
+    total = steps * epochs
+    warmup = min(total // 10, 2 * steps)
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=rate / 20,
+        decay_steps=max(1, total - warmup),
+        alpha=0.01,
+        warmup_target=rate,
+        warmup_steps=warmup,
     )
-    if best.exists():
-        model.load_weights(best)
-    return _read_log(work / f"stage-{number}.csv")
 
 
-def _read_log(path: Path) -> dict[str, list[float]]:
-    """The epochs of a CSVLogger file, also those before a restart: the last row of an epoch counts."""
-    lines = [line.split(",") for line in path.read_text().splitlines() if line]
-    header = lines[0]
-    rows = {row[0]: row for row in lines[1:] if row[0].isdigit()}
-    ordered = [rows[key] for key in sorted(rows, key=int)]
-    return {name: [float(row[i]) for row in ordered] for i, name in enumerate(header) if name != "epoch"}
+def make_optimiser(
+    plan: Plan, rate: float | keras.optimizers.schedules.LearningRateSchedule
+) -> keras.Optimizer:
+    """The plan's optimiser; weight decay is decoupled, and spares biases and normalisation."""
+    if plan.optimiser == "adam":
+        return keras.optimizers.Adam(rate, clipnorm=CLIP_NORM)
+    made = (
+        keras.optimizers.SGD(rate, momentum=MOMENTUM, weight_decay=plan.weight_decay, clipnorm=CLIP_NORM)
+        if plan.optimiser == "sgd"
+        else keras.optimizers.AdamW(rate, weight_decay=plan.weight_decay, clipnorm=CLIP_NORM)
+    )
+    made.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return made
 
 
 def predict_logits(

@@ -70,7 +70,7 @@ def train_drawn_bundle(folder: Path, *, name: str = "field-drawn") -> tuple[Bund
         classes=DRAWN_CLASSES,
         plan=plan,
         preprocessing=preprocessing,
-        weights=None,
+        start=None,
         work=folder / "work",
         verbose=0,
     )

@@ -6,7 +6,8 @@ shows. Everything works on `Preprocessing.correct`'s output, (S, S, 3) RGB uint8
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import cv2
@@ -55,6 +56,22 @@ class Augmentation:
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    def scaled(self, strength: float) -> Augmentation:
+        """The same with every range, sigma and probability times `strength` (0 or more, probabilities up to 1).
+
+        At 0 an image is only mirrored; at 1 nothing changes.
+        """
+        if not (math.isfinite(strength) and strength >= 0):
+            raise ValueError(f"The strength of augmentation must be 0 or more, not {strength}.")
+        return replace(
+            self,
+            **{
+                name: min(1.0, value * strength) if name.endswith("_probability") else value * strength
+                for name, value in asdict(self).items()
+                if name != "colour"
+            },
+        )
 
     def apply(self, image: Pixels, rng: np.random.Generator) -> Pixels:
         """One random variant of (S, S, 3) RGB uint8, same shape; the same generator state gives the same picture."""

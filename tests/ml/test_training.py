@@ -120,7 +120,7 @@ def test_a_training_goes_on_where_it_stopped(tmp_path):
         augmentation=Augmentation(),
     )
     common = {
-        "classes": ("a", "b"), "plan": plan, "preprocessing": Preprocessing(size=48), "weights": None,
+        "classes": ("a", "b"), "plan": plan, "preprocessing": Preprocessing(size=48), "start": None,
         "work": tmp_path, "verbose": 0,
     }  # fmt: skip
     model, history = train(examples, examples, **common)
