@@ -23,7 +23,7 @@ from ml.card import card_markdown
 from ml.evaluation import plots
 from ml.evaluation.evidence import read_evidence, write_evidence
 from ml.evaluation.predictions import write_predictions_csv
-from ml.evaluation.run import Request, evaluate, write_plots
+from ml.evaluation.run import Request, evaluate, evidence_plots, write_plots
 from ml.field_evidence import ablation_sections, baseline_sections, gate_rows, twins
 from ml.imaging.preprocessing import Preprocessing
 from ml.serving import load_predictor
@@ -91,14 +91,14 @@ def measure(bundle: Bundle, study: Study, data: Path, *, keep_gate: bool = False
     write_predictions_csv(folder / "predictions.csv", rows, bundle.classes)
     found = [asdict(twin) for twin in twins(predictor, data)]
     (folder / "twins.json").write_text(json.dumps(found, indent=1) + "\n")
-    write_plots(
-        folder,
+    drawn = evidence_plots(
         rows,
         classes=bundle.classes,
         malignant=bundle.malignant,
         temperature=bundle.temperature,
         history=bundle.manifest["training"]["history"],
     )
+    write_plots(folder, drawn)
     measured = (*evidence.sections, *evidence.repainted, *evidence.baselines, *evidence.ablations)
     compared = {_short(section.name): section["balanced_accuracy"] for section in measured}
     plots.write_svg(

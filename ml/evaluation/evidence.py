@@ -13,6 +13,8 @@ Schema (format 1), every list possibly empty:
     gate         [{name, n, kept, turned_away: figure, inside_domain, outside_domain: figure, median_score,
                   reasons: {words: count}}]
     runtimes     [{runtime, device, against, n, classes_equal, largest_difference}]
+    saliency     [figure]    is it true? names as in `ml.evaluation.words.SALIENCY_METRICS`; absent before it was
+                             measured
 
     section      {name, model, data, split, n, groups, classes, missing_classes, figures: [figure],
                   confusion: [[int]] (rows are labels), notes: [words]}
@@ -148,6 +150,7 @@ class Evidence:
     sites: tuple[Section, ...] = ()
     gate: tuple[GateRow, ...] = ()
     runtimes: tuple[RuntimeRow, ...] = ()
+    saliency: tuple[Figure, ...] = ()
     resamples: int = RESAMPLES
 
     def to_dict(self) -> dict[str, Any]:
@@ -161,6 +164,7 @@ class Evidence:
             **{key: [one.to_dict() for one in getattr(self, key)] for key in _SECTIONS},
             "gate": [row.to_dict() for row in self.gate],
             "runtimes": [asdict(row) for row in self.runtimes],
+            "saliency": [figure.to_dict() for figure in self.saliency],
         }
 
     @classmethod
@@ -178,6 +182,7 @@ class Evidence:
                 **{key: tuple(Section.from_dict(one) for one in data[key]) for key in _SECTIONS},
                 gate=tuple(GateRow.from_dict(row) for row in data["gate"]),
                 runtimes=tuple(RuntimeRow(**row) for row in data["runtimes"]),
+                saliency=tuple(Figure.from_dict(row) for row in data.get("saliency", ())),
             )
         except (KeyError, TypeError) as error:
             raise EvaluationError(f"The evidence is damaged: {error}.") from error
@@ -195,15 +200,17 @@ def make_section(
     split: str,
     seed: int,
     temperature: float | None = None,
+    before: Judged | None = None,
     resamples: int = RESAMPLES,
     abstains: bool = True,
     notes: Sequence[str] = (),
 ) -> Section:
     """Measure everything about one model on one set of images.
 
-    `temperature` is the bundle's, and adds the calibration error and log loss as they were before scaling;
-    `abstains=False` leaves out the metrics of the gate, for models that have none. The same seed gives the
-    same section.
+    `temperature` is the bundle's, and adds the calibration error and log loss as they were before scaling; where
+    probabilities of classes were summed, scaling cannot be undone, and `before` holds what was said before it.
+    `abstains=False` leaves out the metrics of the gate, for models that have none. The same seed gives the same
+    section.
     """
     rng = np.random.default_rng(seed)
     found = (
@@ -211,7 +218,7 @@ def make_section(
         if abstains
         else figures(judged, split=split, rng=rng, resamples=resamples)
     )
-    if temperature is not None:
+    if temperature is not None and before is None:
         before = Judged(
             classes=judged.classes,
             malignant=judged.malignant,
@@ -220,6 +227,7 @@ def make_section(
             groups=judged.groups,
             kept=judged.kept,
         )
+    if before is not None:
         found += figures(before, split=split, rng=rng, metric=_before_scaling, resamples=resamples)
     missing = judged.missing_classes
     said = list(notes)

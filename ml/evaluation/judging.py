@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.data.labels import DROP, MALIGNANT
 from ml.data.manifest import Item
 from ml.evaluation.predictions import EvaluationError, Row, Unreadable
 from ml.evaluation.repaint import choose_targets, repaint, six_colour_numbers
@@ -152,34 +153,40 @@ def _split_words(
 
 
 def with_class_labels(
-    items: Sequence[Item], classes: Sequence[str], mapping: Mapping[str, str]
+    items: Sequence[Item],
+    classes: Sequence[str],
+    mapping: Mapping[str, str],
+    malignant: Collection[str] = (),
 ) -> tuple[list[Item], Counter[str]]:
-    """Return the items whose label is a class of the bundle, and the other labels with counts.
+    """Return the items whose label means something to the bundle, and the other labels with counts.
 
-    `mapping` renames labels of the data; the case of letters does not matter.
+    A label means a class of the bundle, or `malignant` where several classes are. `mapping` renames labels of the
+    data, to one of these or to `drop`, which leaves them out without a word; the case of letters does not matter.
 
     Raises:
         EvaluationError: `mapping` names no class of the bundle, or no label is a class.
     """
-    known = {name.casefold(): name for name in classes}
-    unknown_targets = sorted(target for target in mapping.values() if target.casefold() not in known)
+    meanings = (*classes, *((MALIGNANT,) if malignant and MALIGNANT not in classes else ()))
+    known = {name.casefold(): name for name in meanings}
+    targets = {**known, DROP: DROP}
+    unknown_targets = sorted(target for target in mapping.values() if target.casefold() not in targets)
     if unknown_targets:
         raise EvaluationError(
-            f"The bundle has no class called {', '.join(unknown_targets)}: it knows {', '.join(classes)}."
+            f"The bundle has no class called {', '.join(unknown_targets)}: it knows {', '.join(meanings)}."
         )
-    renamed = {label.casefold(): known[target.casefold()] for label, target in mapping.items()}
+    renamed = {label.casefold(): targets[target.casefold()] for label, target in mapping.items()}
     found: list[Item] = []
     others: Counter[str] = Counter()
     for item in items:
         label = renamed.get(item.label.casefold(), known.get(item.label.casefold()))
         if label is None:
             others[item.label] += 1
-        else:
+        elif label != DROP:
             found.append(item if label == item.label else replace(item, label=label))
     if not found:
         raise EvaluationError(
             f"None of the data's labels ({', '.join(sorted(others)) or 'none'}) is a class of the bundle "
-            f"({', '.join(classes)}): --map LABEL=CLASS says which is which."
+            f"({', '.join(meanings)}): --map LABEL=CLASS says which is which."
         )
     return found, others
 

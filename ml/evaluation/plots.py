@@ -189,7 +189,9 @@ def reliability_plot(judged: Judged, uncalibrated: FloatArray | None = None) -> 
     axes.set_xlim(floor, 1.01)
     axes.set_ylim(floor, 1.01)
     axes.set_aspect("equal")
-    axes.legend(loc="upper left")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(5))
+    axes.legend(loc="lower right")
     return plot
 
 

@@ -8,9 +8,13 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
+from ml.calibration import remove_temperature
+from ml.evaluation.coarse import Grouping
 from ml.evaluation.metrics import Judged
 
 # Nine digits give back every float32 and leave the order of close probabilities alone.
@@ -59,17 +63,24 @@ class Unreadable:
 
 
 def to_judged(rows: Sequence[Row], *, classes: Sequence[str], malignant: Collection[str]) -> Judged:
-    """Return the rows as arrays for the metrics."""
+    """Return the rows as arrays for the metrics; where a label is coarse, on summed probabilities."""
     if not rows:
         raise EvaluationError("No image could be read.")
+    grouping = Grouping.of({row.label for row in rows}, classes, malignant)
     return Judged.of(
-        [row.label for row in rows],
-        [row.probabilities for row in rows],
-        classes=classes,
-        malignant=malignant,
+        [grouping.label(row.label) for row in rows],
+        grouping.fold([row.probabilities for row in rows]),
+        classes=grouping.classes,
+        malignant=grouping.malignant,
         groups=[row.group for row in rows],
         kept=[row.kept for row in rows],
     )
+
+
+def before_scaling(rows: Sequence[Row], temperature: float) -> list[Row]:
+    """Return the rows with the probabilities that the network gave before temperature scaling."""
+    chances = remove_temperature(np.asarray([row.probabilities for row in rows]), temperature)
+    return [replace(row, probabilities=tuple(line)) for row, line in zip(rows, chances.tolist(), strict=True)]
 
 
 def write_predictions_csv(path: Path, rows: Sequence[Row], classes: Sequence[str]) -> None:

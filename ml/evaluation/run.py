@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from ml.calibration import remove_temperature
 from ml.data.manifest import Item, Manifest
 from ml.evaluation import plots
 from ml.evaluation.baselines import six_colour_baseline
+from ml.evaluation.coarse import Grouping
 from ml.evaluation.evidence import Evidence, RuntimeRow, Section, compare_runtimes, make_section
 from ml.evaluation.intervals import RESAMPLES
 from ml.evaluation.judging import (
@@ -25,7 +26,7 @@ from ml.evaluation.judging import (
     with_class_labels,
 )
 from ml.evaluation.metrics import FloatArray, Judged, confusion_matrix
-from ml.evaluation.predictions import EvaluationError, Row, Unreadable, to_judged
+from ml.evaluation.predictions import EvaluationError, Row, Unreadable, before_scaling, to_judged
 from ml.imaging.reading import UnreadableImage, read_image
 
 SEED = 20
@@ -67,7 +68,8 @@ class LoadedPredictor(PredictorLike, Protocol):
 class Request:
     """What is asked of an evaluation; see `ml.evaluation.judging.select` for `part` and `include_seen`.
 
-    `baselines` fits the baselines on those of the data's images that the bundle was trained on.
+    `mapping` says what labels of the data mean: a class of the bundle, `malignant` or `drop`. `baselines` fits the
+    baselines on those of the data's images that the bundle was trained on.
     """
 
     part: Part = "auto"
@@ -128,30 +130,39 @@ def evaluate(
         EvaluationError: the data's labels or images leave nothing to judge.
     """
     bundle = predictor.bundle
-    items, others = with_class_labels(manifest.items, bundle.classes, request.mapping)
+    items, others = with_class_labels(manifest.items, bundle.classes, request.mapping, bundle.malignant)
     seen = bundle.manifest["data"]
     selection = select(items, seen, part=request.part, include_seen=request.include_seen)
+    grouping = Grouping.of({item.label for item in selection.items}, bundle.classes, bundle.malignant)
+    grouped = [replace(item, label=grouping.label(item.label)) for item in selection.items]
 
     def run(which: LoadedPredictor, description: str, **options: Any) -> list[Row | Unreadable]:
         answers = judge(selection.items, which, bundle.classes, **options)
         return list(track(answers, len(selection.items), description))
 
+    def judged(rows: Sequence[Row]) -> Judged:
+        return to_judged(rows, classes=bundle.classes, malignant=bundle.malignant)
+
     def measure(rows: Sequence[Row], name: str, notes: Sequence[str] = ()) -> Section:
         return make_section(
-            to_judged(rows, classes=bundle.classes, malignant=bundle.malignant),
+            judged(rows),
             name=name,
             model=f"{bundle.name} on {predictor.runtime}",
             data=manifest.name,
             split=selection.split,
             seed=request.seed,
-            temperature=bundle.temperature,
+            before=judged(before_scaling(rows, bundle.temperature)),
             resamples=request.resamples,
             notes=notes,
         )
 
     answers = run(predictor, "Judging images")
     rows = [one for one in answers if isinstance(one, Row)]
-    sections = (measure(rows, f"{bundle.name} on {manifest.name}", selection.notes),)
+    notes = [*selection.notes, *filter(None, [grouping.note])]
+    sections = [measure(rows, f"{bundle.name} on {manifest.name}", notes)]
+    exact = [row for row in rows if row.label in bundle.classes]
+    if len({row.label for row in exact} & set(bundle.malignant)) > 0 and len(exact) < len(rows):
+        sections.append(measure(exact, f"{bundle.name} on images whose subtype is known"))
     sites = sorted({row.site for row in rows})
     by_site = [
         measure([row for row in rows if row.site == site], site or "site not stated")
@@ -160,14 +171,15 @@ def evaluate(
     repainted: tuple[Section, ...] = ()
     painter: Repainter | None = None
     if request.repaint:
-        painter = Repainter(selection.items, np.random.default_rng(request.seed))
+        painter = Repainter(grouped, np.random.default_rng(request.seed))
         painted = [
             one for one in run(predictor, "Judging repainted images", alter=painter) if isinstance(one, Row)
         ]
         repainted = (measure(painted, f"{bundle.name}, stain repainted to that of another class"),)
     baselines: tuple[Section, ...] = ()
     if request.baselines:
-        training = [item for item in items if item.sha256 in set(seen["train_sha256"])]
+        trained_on = set(seen["train_sha256"])
+        training = [item for item in items if item.sha256 in trained_on]
         baselines = _baselines(training, selection, painter, bundle, manifest.name, request, track)
     runtimes: tuple[RuntimeRow, ...] = ()
     if other_runtime is not None:
@@ -188,7 +200,7 @@ def evaluate(
             bundle={"name": bundle.name, "sha256": bundle.sha256, "temperature": bundle.temperature},
             seed=request.seed,
             resamples=request.resamples,
-            sections=sections,
+            sections=tuple(sections),
             sites=tuple(by_site),
             repainted=repainted,
             baselines=baselines,
@@ -216,10 +228,12 @@ def _baselines(
     """Fit the baselines on `training` and judge the selection with them, and its repainted images as well."""
     if not training:
         raise EvaluationError("The data hold none of the bundle's training images to fit the baselines on.")
+    labels = {item.label for item in (*training, *selection.items)}
+    grouping = Grouping.of(labels, bundle.classes, bundle.malignant)
     baseline = six_colour_baseline()
     images = track((read_image(item.path).pixels for item in training), len(training), "Fitting baselines")
     try:
-        baseline.fit(images, [item.label for item in training], classes=bundle.classes)
+        baseline.fit(images, [grouping.label(item.label) for item in training], classes=grouping.classes)
     except UnreadableImage as error:
         raise EvaluationError(f"An image of the bundle's training cannot be read: {error}") from error
     readable: list[Item] = []
@@ -238,10 +252,10 @@ def _baselines(
     for name, chances in ((baseline.name, plain), (f"{baseline.name}, stain repainted", painted)):
         if chances:
             judged = Judged.of(
-                [item.label for item in readable],
+                [grouping.label(item.label) for item in readable],
                 np.stack(chances),
-                classes=bundle.classes,
-                malignant=bundle.malignant,
+                classes=grouping.classes,
+                malignant=grouping.malignant,
                 groups=[item.group for item in readable],
             )
             section = make_section(
@@ -258,17 +272,17 @@ def _baselines(
     return tuple(sections)
 
 
-def write_plots(
-    folder: Path,
+def evidence_plots(
     rows: Sequence[Row],
     *,
     classes: Sequence[str],
     malignant: Sequence[str],
     temperature: float,
     history: Mapping[str, Sequence[float]] | None = None,
-) -> list[Path]:
-    """Write the plots of one set of predictions as SVG into `folder` and return their paths."""
+) -> dict[str, bytes]:
+    """Draw one set of predictions: file name without suffix -> SVG, in the order of a report."""
     judged = to_judged(rows, classes=classes, malignant=malignant)
+    unscaled = to_judged(before_scaling(rows, temperature), classes=classes, malignant=malignant)
     correct = judged.predicted == judged.labels
     kept = judged.kept
     gate = (float(kept.mean()), float(1 - correct[kept].mean())) if kept.any() else None
@@ -279,18 +293,22 @@ def write_plots(
     drawn = {
         "roc": (plots.roc_plot(judged), "ROC curves"),
         "precision-recall": (plots.precision_recall_plot(judged), "Precision over recall"),
-        "confusion": (plots.confusion_plot(confusion_matrix(judged), classes), "Confusion matrix"),
-        "reliability": (
-            plots.reliability_plot(judged, remove_temperature(judged.probabilities, temperature)),
-            "Reliability",
-        ),
+        "confusion": (plots.confusion_plot(confusion_matrix(judged), judged.classes), "Confusion matrix"),
+        "reliability": (plots.reliability_plot(judged, unscaled.probabilities), "Reliability"),
         "risk-coverage": (plots.risk_coverage_plot(correct, certainty, gate), "Risk over coverage"),
     }
     if history:
         drawn["history"] = (plots.history_plot(history), "Training history")
+    return {name: plots.to_svg(plot, title) for name, (plot, title) in drawn.items()}
+
+
+def write_plots(folder: Path, drawn: Mapping[str, bytes]) -> list[Path]:
+    """Write plots as SVG into `folder` and return their paths; a reader never sees half a file."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for name, (plot, title) in drawn.items():
+    for name, svg in drawn.items():
         written.append(folder / f"{name}.svg")
-        plots.write_svg(plot, written[-1], title)
+        part = folder / f"{name}.svg.part"
+        part.write_bytes(svg)
+        os.replace(part, written[-1])
     return written

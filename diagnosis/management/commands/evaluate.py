@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -13,11 +14,13 @@ from rich.console import Console
 from diagnosis import wording
 from diagnosis.management.progress import progress_bar
 from diagnosis.services import predictors
-from ml.data.manifest import Manifest, ManifestError, load_manifest
+from ml.data.labels import LabelMap
+from ml.data.manifest import DataProblem, Manifest, load_manifest
 from ml.evaluation import report
+from ml.evaluation.html_report import report_html
 from ml.evaluation.intervals import RESAMPLES
 from ml.evaluation.predictions import EvaluationError, write_predictions_csv
-from ml.evaluation.run import SEED, Evaluated, Request, evaluate, write_plots
+from ml.evaluation.run import SEED, Evaluated, Request, evaluate, evidence_plots, write_plots
 
 # Tables are measured for this many columns where the output is no terminal.
 PLAIN_WIDTH = 140
@@ -62,6 +65,13 @@ class Command(BaseCommand):
             help="the bundle's class for a label of the data; repeatable",
         )
         parser.add_argument(
+            "--label-map",
+            metavar="LABEL=CLASS,...",
+            default="",
+            help="the same for several labels at once, as retrain takes it: all=malignant,hem=benign. 'malignant' "
+            "stands for all malignant classes, whose probabilities are then summed; 'drop' leaves images out",
+        )
+        parser.add_argument(
             "--repaint",
             action="store_true",
             help="also judge each image repainted with the stain of an image of another class",
@@ -90,6 +100,9 @@ class Command(BaseCommand):
         parser.add_argument(
             "--plots", metavar="DIR", type=Path, help="write ROC, confusion and other plots as SVG"
         )
+        parser.add_argument(
+            "--html", metavar="FILE", type=Path, help="write all tables and plots as one self-contained page"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["resamples"] < 1:
@@ -107,6 +120,9 @@ class Command(BaseCommand):
             manifest: Manifest = load_manifest(options["data"])
             folder = predictors.folder_to_serve(options["bundle"])
             predictor = predictors.load(folder, runtime=options["runtime"])
+            bundle = predictor.bundle
+            labels = LabelMap.parse(options["label_map"], classes=bundle.classes, malignant=bundle.malignant)
+            request = replace(request, mapping={**labels.targets, **request.mapping})
             other = predictors.load(folder, runtime=name) if (name := options["compare_runtime"]) else None
             with progress_bar() as bar:
 
@@ -114,7 +130,7 @@ class Command(BaseCommand):
                     return bar.track(things, total=total, description=description)
 
                 found = evaluate(predictor, manifest, request, other_runtime=other, track=track)
-        except (ManifestError, EvaluationError, predictors.ModelUnavailable) as problem:
+        except (DataProblem, EvaluationError, predictors.ModelUnavailable) as problem:
             raise CommandError(str(problem)) from problem
         self.write_files(found, predictor.bundle, options)
         if options["json"] == "-":
@@ -126,14 +142,19 @@ class Command(BaseCommand):
         """Write what was asked for as files."""
         if options["predictions"]:
             write_predictions_csv(options["predictions"], found.rows, bundle.classes)
-        if options["plots"]:
-            write_plots(
-                options["plots"],
+        if options["plots"] or options["html"]:
+            drawn = evidence_plots(
                 found.rows,
                 classes=bundle.classes,
                 malignant=bundle.malignant,
                 temperature=bundle.temperature,
+                history=bundle.manifest.get("training", {}).get("history"),
             )
+        if options["plots"]:
+            write_plots(options["plots"], drawn)
+        if options["html"]:
+            page = report_html(bundle, found.evidence, drawn, remarks=remarks(found)[:-1])
+            options["html"].write_text(page, encoding="utf-8")
         if options["json"] and options["json"] != "-":
             text = json.dumps(found.to_dict(), indent=1, allow_nan=False)
             Path(options["json"]).write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,100 @@
+"""Plots of whether the saliency is true: the cascade of randomisation, and deletion and insertion curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Plot
+from numpy.typing import NDArray
+
+from ml.evaluation.intervals import Figure
+from ml.evaluation.plots import COLOURS, DASHES, INK, QUIET, in_house_style, to_svg
+
+LIMIT = 0.3
+"""Above this mean correlation with the maps of a network that has learnt nothing, promotion is refused."""
+
+CASCADE = {
+    "saliency_cascade/head": ("head", "head"),
+    "saliency_cascade/block5": ("block5", "last block"),
+    "saliency_cascade/block4": ("block4", "last 2 blocks"),
+    "saliency_cascade/block3": ("block3", "last 3 blocks"),
+    "saliency_randomised_correlation": ("whole", "all weights"),
+}
+ORDERS = {"map": "the map's order", "shuffled": "its cells shuffled", "centre": "from the middle out"}
+LEUKOCYTES = {
+    "saliency_on_leukocytes": "the map's mass on nuclei",
+    "saliency_on_leukocytes_chance": "chance: area of nuclei",
+    "saliency_on_leukocytes_best": "best at this grid",
+}
+
+
+def saliency_plots(
+    figures: Sequence[Figure],
+    by_network: Mapping[str, NDArray[np.float64]],
+    curves: Mapping[str, Mapping[str, NDArray[np.float64]]],
+) -> dict[str, bytes]:
+    """Draw what `ml.evaluation.faithfulness` measured: file name without suffix -> SVG."""
+    known = {figure.name: figure for figure in figures}
+    return {
+        "saliency-randomised": to_svg(cascade_plot(known, by_network), "Maps of a network drawn anew"),
+        "saliency-curves": to_svg(curves_plot(curves), "Deletion and insertion"),
+    }
+
+
+@in_house_style
+def cascade_plot(figures: Mapping[str, Figure], by_network: Mapping[str, NDArray[np.float64]]) -> Plot:
+    """Correlation with the own maps as more of the weights are drawn anew; small dots are single networks."""
+    plot = Plot(figsize=(7.4, 3.4), layout="constrained")
+    axes = plot.add_subplot()
+    axes.axhline(0, color=QUIET, linewidth=0.8)
+    axes.axhline(LIMIT, color=INK, linewidth=1, linestyle=DASHES[1])
+    axes.annotate("limit for promotion, all weights", (1, LIMIT), xycoords=("axes fraction", "data"),
+                  ha="right", va="bottom", fontsize=8.5)  # fmt: skip
+    shown = [(figures[name], stage, words) for name, (stage, words) in CASCADE.items() if name in figures]
+    for place, (figure, stage, _) in enumerate(shown):
+        single = by_network.get(stage, np.empty(0))
+        axes.plot(place + np.linspace(0.14, 0.3, len(single)), single, ".", color=COLOURS[4], markersize=4)
+        _interval(axes, place, figure, COLOURS[0])
+    if "saliency_other_image" in figures:
+        _interval(axes, len(shown), figures["saliency_other_image"], COLOURS[1])
+    labels = [words for *_, words in shown] + ["other image,\nown weights"]
+    axes.set_xticks(range(len(labels)), labels)
+    axes.set_xlim(-0.5, len(labels) - 0.5)
+    axes.set_ylim(min(-0.25, *(float(v.min()) for v in by_network.values() if len(v))) - 0.05, 1.05)
+    axes.grid(visible=False, axis="x")
+    axes.set_ylabel("rank correlation with the own map")
+    axes.set_title("Maps after weights are drawn anew, from the top down")
+    return plot
+
+
+@in_house_style
+def curves_plot(curves: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> Plot:
+    """Mean probability of the class given, as the picture is deleted and inserted in several orders."""
+    plot = Plot(figsize=(7.4, 3.3), layout="constrained")
+    titles = {
+        "deletion": ("Deletion: earlier fall is better", "share of the picture deleted"),
+        "insertion": ("Insertion: earlier rise is better", "share of the picture inserted"),
+    }
+    for column, (what, (title, x)) in enumerate(titles.items()):
+        axes = plot.add_subplot(1, 2, column + 1)
+        for index, (order, words) in enumerate(ORDERS.items()):
+            values = curves[what][order]
+            share = np.linspace(0, 1, len(values))
+            axes.plot(share, values, color=COLOURS[index], linestyle=DASHES[index], label=words)
+        axes.set_xlim(-0.01, 1.01)
+        axes.set_ylim(0, 1.02)
+        axes.set_title(title)
+        axes.set_xlabel(x)
+        if not column:
+            axes.set_ylabel("probability of the class given")
+        axes.legend(loc="lower left" if what == "deletion" else "lower right")
+    return plot
+
+
+def _interval(axes: Axes, place: int, figure: Figure, colour: str) -> None:
+    if np.isfinite(figure.low):
+        axes.plot([place, place], [figure.low, figure.high], color=colour, linewidth=2.2)
+    if figure.defined:
+        axes.plot(place, figure.value, "o", color=colour, markersize=6)
