@@ -7,7 +7,7 @@ from uuid import UUID
 
 from celery import shared_task
 
-from diagnosis.services import analyze, upkeep
+from diagnosis.services import analyze, judging, shadow, upkeep
 
 
 @shared_task(name="diagnosis.tasks.analyze_image")  # type: ignore[untyped-decorator]
@@ -36,3 +36,16 @@ def run_trial(self: Any, training_id: str) -> None:
     from diagnosis.services import searching  # here: a web process that sends analyses does not pay for it
 
     searching.run_one(training_id=UUID(training_id), worker=self.request.hostname)
+
+
+# Acknowledged before it runs, as a trial is: the sweep sends again what no message stands for.
+@shared_task(name="diagnosis.tasks.judge_version", acks_late=False)  # type: ignore[untyped-decorator]
+def judge_version(judgement_id: str) -> None:
+    """Judge one version against the active one. It may arrive twice: the claim in the database decides."""
+    judging.run(judgement_id=UUID(judgement_id))
+
+
+@shared_task(name="diagnosis.tasks.run_shadows", acks_late=False)  # type: ignore[untyped-decorator]
+def run_shadows(analysis_id: str) -> None:
+    """Have the shadow versions judge an analysed image, each once."""
+    shadow.run_shadows(analysis_id=UUID(analysis_id))

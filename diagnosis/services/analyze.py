@@ -12,21 +12,18 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from diagnosis import permissions, wording
+from diagnosis import permissions
 from diagnosis.models import Analysis, ModelVersion, SmearImage, User
-from diagnosis.services import audit, pipeline, previews, queue, registry
+from diagnosis.services import audit, pipeline, previews, queue, registry, shadow, suspicion
 from diagnosis.services.predictors import CACHE, ModelUnavailable, Predictors
 from ml.imaging.reading import UnreadableImage
-
-if TYPE_CHECKING:
-    from ml.serving import Prediction
 
 logger = logging.getLogger(__name__)
 
@@ -225,7 +222,7 @@ def _analyse(analysis: Analysis, version: ModelVersion, predictor: Any) -> dict[
         "outcome": prediction.outcome,
         "label": prediction.label or "",
         "top_label": prediction.top_label,
-        "suspected": is_suspected(prediction, version),
+        "suspected": suspicion.is_suspected(prediction, version),
         "probabilities": prediction.probabilities,
         "confidence": prediction.confidence,
         "confidence_low": interval[0],
@@ -247,18 +244,6 @@ def _analyse(analysis: Analysis, version: ModelVersion, predictor: Any) -> dict[
         "preprocessing_version": prediction.preprocessing_version,
         "input_sha256": image.stored_sha256,
     }
-
-
-def is_suspected(prediction: Prediction, version: ModelVersion) -> bool:
-    """Whether an outcome marks its image as suspected: judged at all, and a malignant class, or malignant
-    classes that together reach the threshold the bundle chose for sensitivity.
-    """
-    if prediction.outcome != "class":
-        return False
-    malignant = version.manifest.get("malignant", wording.MALIGNANT)
-    threshold = version.manifest.get("thresholds", {}).get("suspected", 1.0)
-    together = sum(p for name, p in prediction.probabilities.items() if name in malignant)
-    return prediction.label in malignant or together >= threshold
 
 
 def rounded(values: Any) -> list[list[float]]:
@@ -288,6 +273,8 @@ def _store(analysis: Analysis, claim: str, values: dict[str, Any]) -> str:
                 "label": values["label"],
             },
         )
+        if shadow.wanted(analysis=analysis):
+            transaction.on_commit(lambda: queue.send_shadows(analysis.pk), robust=True)
     return DONE
 
 

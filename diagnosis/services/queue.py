@@ -13,7 +13,7 @@ from celery import current_app
 from django.utils import timezone
 from kombu.exceptions import KombuError
 
-from diagnosis.models import Analysis
+from diagnosis.models import Analysis, Judgement
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +21,8 @@ ANALYSIS_QUEUE = "analysis"
 TRAINING_QUEUE = "training"
 TRIAL_EXPIRES_SECONDS = 3600.0
 """A nudge that nobody took for so long is worth nothing: whoever conducts the training sends others."""
+SHADOW_EXPIRES_SECONDS = 24 * 3600.0
+"""Without a worker for them, shadows must not fill the broker's memory."""
 
 # kombu's own OperationalError is a KombuError; sockets and the Redis client raise OSError and its own kinds,
 # which `Celery.connection` lists with the transport's.
@@ -63,9 +65,39 @@ def send_trials(training_id: UUID, *, wanted: int) -> bool:
         return False
     try:
         for _ in range(wanted - there):
-            run_trial.apply_async(args=[str(training_id)], queue=TRAINING_QUEUE, expires=TRIAL_EXPIRES_SECONDS)
+            run_trial.apply_async(
+                args=[str(training_id)], queue=TRAINING_QUEUE, expires=TRIAL_EXPIRES_SECONDS
+            )
     except _broker_errors() as error:
         logger.warning("The broker did not take a trial; it is sent again. %s", error)
+        return False
+    return True
+
+
+def send_judgement(judgement_id: UUID) -> bool:
+    """Send the task of a queued judgement; False when the broker is away, and the sweep sends it later."""
+    from diagnosis.tasks import judge_version
+
+    Judgement.objects.filter(pk=judgement_id).update(sent_at=timezone.now())
+    try:
+        judge_version.apply_async(args=[str(judgement_id)], queue=TRAINING_QUEUE)
+    except _broker_errors() as error:
+        logger.warning("The broker did not take judgement %s; the sweep sends it. %s", judgement_id, error)
+        Judgement.objects.filter(pk=judgement_id).update(sent_at=None)
+        return False
+    return True
+
+
+def send_shadows(analysis_id: UUID) -> bool:
+    """Send the task that runs the shadow versions on an analysed image; False when the broker is away, and then
+    these shadows do not run: they are for comparison alone, and need not be complete.
+    """
+    from diagnosis.tasks import run_shadows
+
+    try:
+        run_shadows.apply_async(args=[str(analysis_id)], queue=TRAINING_QUEUE, expires=SHADOW_EXPIRES_SECONDS)
+    except _broker_errors() as error:
+        logger.warning("The broker did not take the shadows of analysis %s. %s", analysis_id, error)
         return False
     return True
 

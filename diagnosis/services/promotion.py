@@ -1,0 +1,319 @@
+"""Which version is active: promoting one through the gate of evidence, past it by force, and going back.
+
+A change is one transaction: the statuses of both versions, the promotion and its audit event stand or fall
+together, so a process killed in between leaves all as it was. Workers ask which version is active at each
+analysis, and store the version that judged with what it said; so they need no restart and never mix two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from diagnosis import permissions
+from diagnosis.models import Judgement, Laboratory, ModelVersion, Promotion, User
+from diagnosis.services import audit, judging, registry
+from diagnosis.services.judging import JudgingBusy, Track, no_progress
+
+Status = ModelVersion.Status
+
+SHARED_REFUSAL = (
+    "This version judges images of every laboratory here: only an administrator of the whole installation "
+    "(a superuser) may change it."
+)
+
+
+class PromotionImpossible(Exception):
+    """Nothing can be changed as asked, by force neither; the text is one sentence for an administrator."""
+
+
+class PromotionRefused(Exception):
+    """The gate does not let a version through. `verdict` is `Judgement.verdict`; the text holds its reasons."""
+
+    def __init__(self, version: ModelVersion, verdict: dict[str, Any]) -> None:
+        self.verdict = verdict
+        super().__init__(f"{version.name} is not promoted. {' '.join(reasons(verdict))}")
+
+
+def reasons(verdict: dict[str, Any]) -> list[str]:
+    """A sentence for each check of a stored verdict that was not passed."""
+    return [check["words"] for check in verdict.get("checks", []) if check["passed"] is not True]
+
+
+def find_version(name: str, *, task: str | None = None) -> ModelVersion:
+    """The version of a name, or of `name@` and the start of its hash; the newest where a name was used again.
+
+    Raises PromotionImpossible where there is none.
+    """
+    plain, _, start = name.partition("@")
+    found = ModelVersion.objects.filter(name=plain, bundle_sha256__startswith=start).order_by(
+        "-registered_at", "-pk"
+    )
+    version = (found.filter(task=task) if task else found).select_related("laboratory").first()
+    if version is None:
+        known = ", ".join(ModelVersion.objects.order_by("task", "name").values_list("name", flat=True))
+        raise PromotionImpossible(f"There is no model version {name}: there are {known or 'none'}.")
+    return version
+
+
+def require_manager(*, actor: User | None, laboratory: Laboratory | None) -> None:
+    """Raise unless `actor` may change which version judges; None is whoever runs commands on the machine.
+
+    An administrator manages her own laboratory's versions; those shared by all laboratories too, where hers is the
+    only one, and else only as a superuser. Raises what `permissions.require` raises, and PermissionDenied.
+    """
+    if actor is None:
+        return
+    permissions.require(actor, permissions.MANAGE_MODELS)
+    if laboratory is None:
+        if not actor.is_superuser and Laboratory.objects.exclude(pk=actor.laboratory_id).exists():
+            raise PermissionDenied(SHARED_REFUSAL)
+    elif laboratory.pk != actor.laboratory_id:
+        raise PermissionDenied("This version belongs to another laboratory.")
+
+
+def promote(
+    *,
+    version: ModelVersion,
+    actor: User | None,
+    data: Sequence[Path] | None = None,
+    force: bool = False,
+    why: str = "",
+    track: Track = no_progress,
+) -> Promotion:
+    """Make a version the active one of its task and laboratory, if it is at least as good.
+
+    Args:
+        actor: None for the command line.
+        data: labelled images to judge on, now and in this process (empty: `LEUKOSCOPE_DATA`). None: the newest
+            finished judgement of these two very versions counts, which `request_judgement` had a worker make; so a
+            page promotes in an instant and loads no network.
+        force: promote past a refusal. `why` must then say why; both are kept and shown.
+        track: draws progress of the judging.
+
+    Raises:
+        PromotionRefused: the gate's reasons; nothing has changed.
+        PromotionImpossible: it is active already or not judged yet, its files are damaged, the reason is missing,
+            the data cannot be read, or another version became active meanwhile.
+        PermissionDenied, Http404: as `require_manager`.
+    """
+    require_manager(actor=actor, laboratory=version.laboratory)
+    why = why.strip()
+    if force and not why:
+        raise PromotionImpossible("A promotion past the gate needs a reason: --why says it.")
+    require_servable(version)
+    if version.status == Status.ACTIVE:
+        raise PromotionImpossible(f"{version.name} is active already.")
+    judgement = _judgement(version, actor, data, track)
+    verdict = judgement.verdict
+    passed = bool(verdict["passed"])
+    if not passed and not force:
+        raise PromotionRefused(version, verdict)
+    return _change(
+        version=version,
+        expected=judgement.against,
+        laboratory=version.laboratory,
+        kind=Promotion.Kind.PROMOTE if judgement.against else Promotion.Kind.FIRST,
+        forced=not passed,
+        why=why,
+        verdict=verdict,
+        actor=actor,
+    )
+
+
+def _judgement(
+    version: ModelVersion, actor: User | None, data: Sequence[Path] | None, track: Track
+) -> Judgement:
+    """The finished judgement to decide by. Raises PromotionImpossible where there is none."""
+    if data is None:
+        done = judging.newest(version=version, finished=True)
+        if done is None:
+            raise PromotionImpossible(f"{version.name} is not judged yet: judge it first.")
+        return done
+    try:
+        judgement = judging.judge_now(version=version, actor=actor, data=data, track=track)
+    except JudgingBusy as error:
+        raise PromotionImpossible(str(error)) from error
+    if judgement.state != Judgement.State.DONE:
+        raise PromotionImpossible(judgement.failure)
+    return judgement
+
+
+def rollback(
+    *,
+    task: str,
+    laboratory: Laboratory | None,
+    actor: User | None,
+    why: str,
+    to: ModelVersion | None = None,
+) -> Promotion:
+    """Make the version before the active one active again; a second rollback goes one further back.
+
+    Nothing is judged: it takes a transaction. Where a laboratory's own version has none before it, its images
+    are judged by the shared one again.
+
+    Args:
+        laboratory: whose version is rolled back; None for the shared one.
+        to: an earlier active version to go back to, where the one before is not the one wanted.
+
+    Raises:
+        PromotionImpossible: there is nothing to go back to, its files are gone (the active one then stays), or no
+            reason is given.
+        PermissionDenied, Http404: as `require_manager`.
+    """
+    require_manager(actor=actor, laboratory=laboratory)
+    why = why.strip()
+    if not why:
+        raise PromotionImpossible("A rollback needs a reason: --why says it.")
+    active = ModelVersion.objects.filter(task=task, status=Status.ACTIVE, laboratory=laboratory).first()
+    if active is None:
+        raise PromotionImpossible("No version is active here: there is nothing to roll back.")
+    line = earlier_versions(active)
+    if to is not None and to.pk not in {version.pk for version in line}:
+        names = ", ".join(version.name for version in line) or "none"
+        raise PromotionImpossible(f"{to.name} was not active before {active.name}: there are {names}.")
+    target = to or (line[0] if line else None)
+    if target is None:
+        raise PromotionImpossible(f"There was no version before {active.name}: nothing to roll back to.")
+    if target.laboratory_id is None and laboratory is not None:
+        target = registry.active_version(task=task)  # the shared one, whichever it is by now
+        if target is None:
+            raise PromotionImpossible("No shared version is active to go back to.")
+    require_servable(target, others=[one for one in line if one.pk != target.pk])
+    return _change(
+        version=target,
+        expected=active,
+        laboratory=laboratory,
+        kind=Promotion.Kind.ROLLBACK,
+        forced=False,
+        why=why,
+        verdict={},
+        actor=actor,
+    )
+
+
+def earlier_versions(active: ModelVersion) -> list[ModelVersion]:
+    """Versions that a rollback of `active` can go back to, the nearest first.
+
+    Each promotion puts a version on top of those before it; a rollback takes off what it left. What was rolled
+    back is not gone back to again.
+    """
+    history = Promotion.objects.filter(task=active.task, laboratory=active.laboratory)
+    line: list[ModelVersion] = []
+    for step in history.select_related("version", "instead_of").order_by("at", "pk"):
+        if not line and step.instead_of is not None:
+            line.append(step.instead_of)
+        if step.kind == Promotion.Kind.ROLLBACK:
+            while line and line[-1].pk != step.version_id:
+                line.pop()
+            if line:
+                continue
+        line.append(step.version)
+    while line and line[-1].pk == active.pk:
+        line.pop()
+    nearest_first: list[ModelVersion] = []
+    for version in reversed(line):
+        if version.pk != active.pk and version not in nearest_first:
+            nearest_first.append(version)
+    return nearest_first
+
+
+def require_servable(version: ModelVersion, *, others: Sequence[ModelVersion] = ()) -> None:
+    """Raise PromotionImpossible where the files of a version are gone or damaged."""
+    problem = registry.file_problem(version)
+    if problem is None:
+        return
+    intact = [one.name for one in others if registry.file_problem(one) is None]
+    hint = f" An earlier version that is intact: {', '.join(intact)} (--to names it)." if intact else ""
+    said = problem.removesuffix(" Analyses wait until it is back.")
+    raise PromotionImpossible(f"{said} The active version stays.{hint}")
+
+
+@transaction.atomic
+def _change(
+    *,
+    version: ModelVersion,
+    expected: ModelVersion | None,
+    laboratory: Laboratory | None,
+    kind: str,
+    forced: bool,
+    why: str,
+    verdict: dict[str, Any],
+    actor: User | None,
+) -> Promotion:
+    """Put `version` in the place of `expected`, or raise PromotionImpossible where that is not active any more.
+
+    Every row of the task is locked first, in one order: of two promotions at once the second waits, and then finds
+    another version active than the one it was judged against. SQLite has no row locks; there the transaction
+    itself is the lock (it begins IMMEDIATE).
+    """
+    rows = {
+        row.pk: row
+        for row in ModelVersion.objects.select_for_update().filter(task=version.task).order_by("pk")
+    }
+    active = registry.active_version(task=version.task, laboratory=laboratory)
+    if (active and active.pk) != (expected and expected.pk):
+        now = active.name if active else "none"
+        raise PromotionImpossible(f"Meanwhile another version became active ({now}): judge again.")
+    current = rows[version.pk]
+    if kind != Promotion.Kind.ROLLBACK and current.status == Status.ACTIVE:
+        raise PromotionImpossible(f"{version.name} is active already.")
+    try:
+        with transaction.atomic():
+            if expected is not None and expected.laboratory_id == (laboratory and laboratory.pk):
+                ModelVersion.objects.filter(pk=expected.pk).update(status=Status.RETIRED)
+            if current.status != Status.ACTIVE:
+                ModelVersion.objects.filter(pk=version.pk).update(
+                    status=Status.ACTIVE, activated_at=timezone.now(), problem=""
+                )
+    except IntegrityError as error:
+        raise PromotionImpossible("Meanwhile another version became active: judge again.") from error
+    version.refresh_from_db()
+    promotion = Promotion.objects.create(
+        task=version.task,
+        laboratory=laboratory,
+        version=version,
+        instead_of=expected,
+        kind=kind,
+        forced=forced,
+        why=why,
+        verdict=verdict,
+        actor=actor,
+    )
+    audit.record(
+        action=_action(kind, forced),
+        actor=actor,
+        laboratory=laboratory,
+        obj=version,
+        detail={
+            "name": version.name,
+            "bundle_sha256": version.bundle_sha256,
+            "instead_of": expected.name if expected else None,
+            "promotion": promotion.pk,
+            "why": why,
+            "reasons": reasons(verdict),
+        },
+    )
+    return promotion
+
+
+def _action(kind: str, forced: bool) -> str:
+    if kind == Promotion.Kind.ROLLBACK:
+        return "rollback_model"
+    return "force_promote_model" if forced else "promote_model"
+
+
+def request_judgement(*, version: ModelVersion, actor: User | None) -> Judgement:
+    """Have a worker judge a version against the active one, for a page; see `judging.request`."""
+    require_manager(actor=actor, laboratory=version.laboratory)
+    return judging.request(version=version, actor=actor)
+
+
+def newest_judgement(*, version: ModelVersion) -> Judgement | None:
+    """The newest judgement of a version against what is active now, finished or not; None where there is none."""
+    return judging.newest(version=version)
