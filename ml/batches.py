@@ -61,7 +61,7 @@ def image_weights(membership: NDArray[np.float32], power: float) -> NDArray[np.f
     """(n,) weights proportional to the frequency of an image's label ** -power, mean 1."""
     number = patterns(membership)
     weights = np.bincount(number).astype(np.float64)[number] ** -power
-    return (weights / weights.mean()).astype(np.float32)
+    return np.asarray(weights / weights.mean(), np.float32)
 
 
 def batches(

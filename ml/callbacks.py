@@ -22,7 +22,7 @@ class Stop(Exception):
     """The training was asked to stop, and has; what it kept can be resumed."""
 
 
-class StopWhen(keras.callbacks.Callback):
+class StopWhen(keras.callbacks.Callback):  # type: ignore[misc]
     """Raises `Stop` after the batch during which `should_stop` began to say so."""
 
     def __init__(self, should_stop: Callable[[], bool]) -> None:
@@ -40,7 +40,7 @@ class StopWhen(keras.callbacks.Callback):
             raise Stop
 
 
-class Keeper(keras.callbacks.Callback):
+class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
     """Keeps every epoch of a stage, and the best by validation loss; ends the stage when patience is out.
 
     Two files hold the state in turn, and a small one says which is whole: whenever the process is killed,
@@ -94,7 +94,7 @@ class Keeper(keras.callbacks.Callback):
             file.unlink(missing_ok=True)
 
 
-class Reporter(keras.callbacks.Callback):
+class Reporter(keras.callbacks.Callback):  # type: ignore[misc]
     """Tells `report` after every batch how far the whole training is: the keys of a training's progress."""
 
     def __init__(
@@ -127,6 +127,7 @@ class Reporter(keras.callbacks.Callback):
         if self._began is None:
             self._began = (perf_counter(), done)
         stages = self._plan.stages
+        judged = self._history.get("val_accuracy", [])
         before = sum(stage.epochs for stage in stages[: self._stage])
         self._report(
             {
@@ -135,7 +136,7 @@ class Reporter(keras.callbacks.Callback):
                 "done": (before + self._epoch) * self._steps + batch + 1,
                 "total": self._plan.epochs * self._steps,
                 "loss": float((logs or {}).get("loss", float("nan"))),
-                "metric": (self._history.get("val_accuracy") or [None])[-1],
+                "metric": judged[-1] if judged else None,
                 "metric_name": "validation accuracy",
                 "seconds_left": self._seconds_left(done),
                 "history": self._history,

@@ -32,7 +32,7 @@ def membership_loss(
 
 
 @keras.saving.register_keras_serializable("leukoscope")
-class MembershipLoss(keras.losses.Loss):
+class MembershipLoss(keras.losses.Loss):  # type: ignore[misc]
     """`membership_loss` of logits, for `compile`."""
 
     def __init__(self, smoothing: float = 0.0, gamma: float = 0.0, name: str = "membership_loss") -> None:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What the system says when a disk, a quota or a limit on file size leaves no room."""
@@ -25,7 +31,7 @@ def saved_whole(target: Path) -> Iterator[Path]:
     Raises:
         TrainingProblem: the disk is full or cannot be written.
     """
-    part = target.with_name(f"part-{os.getpid()}-{target.name}")
+    part = target.with_name(f"part-{secrets.token_hex(4)}-{target.name}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield part
@@ -56,3 +62,22 @@ def storage_problem(error: BaseException, folder: Path) -> TrainingProblem | Non
             return TrainingProblem(f"{folder} cannot be written: {os.strerror(number)}.")
         seen = seen.__cause__ or seen.__context__
     return None
+
+
+def new_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
+    """Begin an NPY file of that content and map it for writing.
+
+    Its room on the disk is claimed here: a full disk then raises OSError, where a page written through the map
+    would end the process.
+    """
+    kind = np.dtype(dtype)
+    with path.open("wb") as handle:
+        header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(handle, header)
+        size = handle.tell() + kind.itemsize * math.prod(shape)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(handle.fileno(), 0, size)
+        else:
+            handle.truncate(size)
+    mapped: np.memmap[Any, Any] = np.load(path, mmap_mode="r+")
+    return mapped

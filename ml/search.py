@@ -10,7 +10,7 @@ import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import optuna
@@ -94,11 +94,11 @@ def suggest(
     trial: optuna.Trial, *, depths: Sequence[Depth] = DEPTHS, sizes: Sequence[int] = SIZES
 ) -> Setting:
     """Draw a setting. One parameter a name and range, whatever the others are, so that importances can be told."""
-    depth: Depth = trial.suggest_categorical("depth", list(depths))
-    optimiser: Optimiser = trial.suggest_categorical("optimiser", list(OPTIMISERS))
+    depth = cast(Depth, trial.suggest_categorical("depth", list(depths)))
+    optimiser = cast(Optimiser, trial.suggest_categorical("optimiser", list(OPTIMISERS)))
     rate = trial.suggest_float("rate", 1e-4, 3e-3, log=True)
     decay = trial.suggest_float("weight_decay", 1e-5, 1e-2, log=True)
-    loss: Loss = trial.suggest_categorical("loss", list(LOSSES))
+    loss = cast(Loss, trial.suggest_categorical("loss", list(LOSSES)))
     return Setting(
         learning_rate=rate * (SGD_RATE if optimiser == "sgd" else 1) * (HEAD_RATE if depth == "head" else 1),
         optimiser=optimiser,

@@ -150,7 +150,7 @@ def _train_stage(
 
 
 def schedule(rate: float, steps: int, epochs: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Warmed up over a tenth of the steps (two epochs at most), then falling as a cosine to a hundredth of a start."""
+    """Warmed up over a tenth of the steps (two epochs at most), then a cosine down to a hundredth of it."""
     total = steps * epochs
     warmup = min(total // 10, 2 * steps)
     return keras.optimizers.schedules.CosineDecay(

@@ -1,9 +1,12 @@
-"""Decoded and corrected images of a manifest, held in memory for training."""
+"""Decoded and corrected images of a manifest, for training: in memory, or in a file that a second training maps."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +15,7 @@ from ml.data.duplicates import families, near_duplicates, perceptual_hash, thumb
 from ml.data.manifest import Item, Manifest
 from ml.imaging.preprocessing import Preprocessing
 from ml.imaging.reading import read_image
+from ml.saving import new_array, saved_whole
 
 
 def corrected_images(
@@ -34,6 +38,45 @@ def corrected_images(
 
     with ThreadPoolExecutor(threads) as pool:
         return np.stack(list(pool.map(one, enumerate(items))))
+
+
+def cached_corrected(
+    items: Sequence[Item],
+    preprocessing: Preprocessing,
+    *,
+    cache: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    threads: int = 2,
+) -> NDArray[np.uint8]:
+    """The same as `corrected_images`, as an array mapped from a file that a second call finds ready.
+
+    The file is named by the images' SHA-256, in their order, and the preprocessing; it appears whole or not at all.
+    Mapped read-only, its pages are the system's to keep or drop: they are no memory of the process's own.
+
+    Args:
+        cache: folder of these files. progress: called with the images done and their total.
+
+    Raises:
+        TrainingProblem: no room for the file.
+    """
+    key = hashlib.sha256(json.dumps(preprocessing.as_dict(), sort_keys=True).encode())
+    with ThreadPoolExecutor(threads) as pool:
+        for digest in pool.map(lambda item: item.sha256, items):
+            key.update(digest.encode())
+        file = cache / f"corrected-{key.hexdigest()[:32]}.npy"
+        if not file.exists():
+            shape = (len(items), preprocessing.size, preprocessing.size, 3)
+            with saved_whole(file) as part:
+                array = new_array(part, np.uint8, shape)
+
+                def fill(position: int) -> None:
+                    array[position] = preprocessing.correct(read_image(items[position].path).pixels)
+
+                for done, _ in enumerate(pool.map(fill, range(len(items))), start=1):
+                    progress(done, len(items))
+                array.flush()
+    mapped: NDArray[np.uint8] = np.load(file, mmap_mode="r")
+    return mapped
 
 
 def duplicate_families(manifest: Manifest, *, threads: int = 2) -> NDArray[np.int64]:
