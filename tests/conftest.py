@@ -119,6 +119,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 # --- fixtures -----------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True, scope="session")
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The cache of this run: that of LEUKOSCOPE_CACHE, or a new one, and never the one in someone's home."""
+    given = os.environ.get("LEUKOSCOPE_CACHE")
+    if given:
+        yield Path(given)
+        return
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["LEUKOSCOPE_CACHE"] = str(folder)
+    yield folder
+    del os.environ["LEUKOSCOPE_CACHE"]
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder with the public smear data (taleqani-all, demo-fields, ...)."""

@@ -178,9 +178,9 @@ def _notes(items: Sequence[Item], family: NDArray[np.int64], copies: int) -> lis
     torn = sum(len({item.label for item in found}) > 1 for found in alike)
     notes = [f"{copies} exact copies of other images are left away"] if copies else []
     if alike:
-        notes.append(f"{sum(map(len, alike))} images are near duplicates, of {len(alike)} fields")
+        notes.append(f"{sum(map(len, alike))} images are near duplicates, of {len(alike)} originals")
     if torn:
-        notes.append(f"near duplicates of {torn} fields bear different labels: have them read again")
+        notes.append(f"near duplicates of {torn} originals bear different labels: have them read again")
     return notes
 
 

@@ -104,7 +104,7 @@ def part_images(
         kind = choose_kind(items, fixed)
     units = [str(i) for i in range(len(items))] if kind == "random" else [item.group for item in items]
     family_fixed = _of_families(fixed, family)
-    unit_fixed = _of_units(items, units, fixed, family_fixed)
+    unit_fixed = _of_units(items, units, fixed, family_fixed, from_data=previous is None)
     problem = None
     for attempt in range(1 if kind == "standing" else DEALS):
         if kind == "standing":
@@ -164,7 +164,7 @@ def _of_families(fixed: Fixed, family: NDArray[np.int64]) -> list[str | None]:
 
 
 def _of_units(
-    items: Sequence[Item], units: Sequence[str], fixed: Fixed, family_fixed: Fixed
+    items: Sequence[Item], units: Sequence[str], fixed: Fixed, family_fixed: Fixed, *, from_data: bool
 ) -> dict[str, str]:
     """Unit -> part for the units that own a fixed image, else one with a fixed near duplicate.
 
@@ -180,18 +180,22 @@ def _of_units(
             near.setdefault(unit, set()).add(of_family)
     for unit, parts in own.items():
         if len(parts) > 1:
-            raise DataProblem(_two_parts(unit, parts))
+            raise DataProblem(_two_parts(unit, parts, from_data))
     return {unit: max(parts, key=PARTS.index) for unit, parts in near.items()} | {
         unit: next(iter(parts)) for unit, parts in own.items()
     }
 
 
-def _two_parts(group: str, parts: Mapping[str, str]) -> str:
+def _two_parts(group: str, parts: Mapping[str, str], from_data: bool) -> str:
     (one, first), (other, second) = list(parts.items())[:2]
     return (
         f"The group {group} has images in two parts of the split: {first} is in {one} and {second} in {other}. "
         "Images of one group (patient, block, case) must stay together, or the test would be no test: correct the "
-        "group, or start from a model that was not trained on these images."
+        + (
+            f"group, or the column {SPLIT_COLUMN}."
+            if from_data
+            else "group, or start from a model that was not trained on these images."
+        )
     )
 
 
