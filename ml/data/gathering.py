@@ -176,11 +176,15 @@ def _notes(items: Sequence[Item], family: NDArray[np.int64], copies: int) -> lis
         members.setdefault(number, []).append(item)
     alike = [found for found in members.values() if len(found) > 1]
     torn = sum(len({item.label for item in found}) > 1 for found in alike)
-    notes = [f"{copies} exact copies of other images are left away"] if copies else []
+    notes = []
+    if copies:
+        notes.append(f"exact copies of other images, left away: {copies}")
     if alike:
-        notes.append(f"{sum(map(len, alike))} images are near duplicates, of {len(alike)} originals")
+        notes.append(
+            f"near duplicates: {sum(map(len, alike))} images, which show {len(alike)} fields or cells"
+        )
     if torn:
-        notes.append(f"near duplicates of {torn} originals bear different labels: have them read again")
+        notes.append(f"near duplicates that bear different labels, to be read again: {torn}")
     return notes
 
 

@@ -234,11 +234,9 @@ def _notes(
     notes = []
     known = sum(part is not None for part in fixed)
     if known and previous is not None:
-        notes.append(f"{known} images keep the part that the starting model knew them in")
+        notes.append(f"images that keep the part in which the starting model knew them: {known}")
     if split.left_out:
-        notes.append(
-            f"{len(split.left_out)} images are left out: near duplicates of an image in another part"
-        )
+        notes.append(f"left out, as near duplicates of an image in another part: {len(split.left_out)}")
     lacking = [name for number, name in enumerate(classes) if not membership[list(split.test), number].any()]
     if lacking:
         notes.append(f"the test part has no image of {', '.join(lacking)}: its figures leave that open")

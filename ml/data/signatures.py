@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -26,7 +26,9 @@ log = logging.getLogger(__name__)
 FILE = "signatures-1.sqlite3"
 """In the cache folder. The number changes when a signature is made in another way."""
 
-SAVE_EVERY = 500
+AT_A_TIME = 500
+"""Rows read or written by one statement."""
+
 SECONDS_FOR_ANOTHER_WRITER = 30
 
 
@@ -60,27 +62,38 @@ def signatures(
             said in the log and done without.
     """
     place = file or cache_dir() / FILE
-    with ThreadPoolExecutor(threads) as pool:
+    pool = ThreadPoolExecutor(threads)
+    try:
         hashes = list(pool.map(_sha256, items))
-        known = _remembered(place, {one for one in hashes if isinstance(one, str)})
-        found: list[Signature | Unread] = []
-        fresh: dict[str, Signature] = {}
-        work = [(item, sha) for item, sha in zip(items, hashes, strict=True)]
+        known = _remembered(place, sorted({sha for sha in hashes if isinstance(sha, str)}))
+        return _all(items, hashes, known, pool=pool, place=place, progress=progress)
+    finally:
+        # An interrupt must not wait for the images that nobody will ask for.
+        pool.shutdown(cancel_futures=True)
 
-        def one(pair: tuple[Item, str | Unread]) -> Signature | Unread:
-            item, sha = pair
-            if isinstance(sha, Unread):
-                return sha
-            return known.get(sha) or _made(item)
 
-        for (_, sha), signature in zip(work, pool.map(one, work), strict=True):
-            found.append(signature)
-            if isinstance(sha, str) and sha not in known and isinstance(signature, Signature):
-                fresh[sha] = signature
-            if len(fresh) >= SAVE_EVERY:
-                _remember(place, fresh)
-                fresh = {}
-            progress(len(found))
+def _all(
+    items: Sequence[Item],
+    hashes: Sequence[str | Unread],
+    known: Mapping[str, Signature],
+    *,
+    pool: ThreadPoolExecutor,
+    place: Path,
+    progress: Callable[[int], None],
+) -> list[Signature | Unread]:
+    def one(item: Item, sha: str | Unread) -> Signature | Unread:
+        return sha if isinstance(sha, Unread) else known.get(sha) or _made(item)
+
+    found: list[Signature | Unread] = []
+    fresh: dict[str, Signature] = {}
+    for sha, signature in zip(hashes, pool.map(one, items, hashes), strict=True):
+        found.append(signature)
+        if isinstance(sha, str) and sha not in known and isinstance(signature, Signature):
+            fresh[sha] = signature
+        if len(fresh) >= AT_A_TIME:
+            _remember(place, fresh)
+            fresh = {}
+        progress(len(found))
     _remember(place, fresh)
     return found
 
@@ -109,17 +122,22 @@ def _connection(place: Path) -> sqlite3.Connection:
     return connection
 
 
-def _remembered(place: Path, wanted: set[str]) -> dict[str, Signature]:
+def _remembered(place: Path, wanted: Sequence[str]) -> dict[str, Signature]:
+    rows: list[tuple[str, bytes, bytes]] = []
     try:
         with closing(_connection(place)) as connection:
-            rows = connection.execute("SELECT sha256, bits, grey FROM signature").fetchall()
+            for first in range(0, len(wanted), AT_A_TIME):
+                some = wanted[first : first + AT_A_TIME]
+                marks = ", ".join("?" * len(some))
+                rows += connection.execute(
+                    f"SELECT sha256, bits, grey FROM signature WHERE sha256 IN ({marks})", some
+                )
     except (OSError, sqlite3.Error) as error:
         log.warning("The cache %s cannot be read, so every image is decoded: %s", place, error)
         return {}
     return {
         sha: Signature(np.unpackbits(np.frombuffer(bits, np.uint8)).astype(np.bool_), np.frombuffer(grey, np.uint8))
         for sha, bits, grey in rows
-        if sha in wanted
     }  # fmt: skip
 
 

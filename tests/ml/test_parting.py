@@ -206,7 +206,7 @@ def test_new_images_join_a_split_that_goes_on():
     new = [item(label, f"{label}-new-{i}", i) for label in CLASSES for i in range(10)]
     made = split(gathered_of([*old, *new]), previous=previous)
     assert made.name == "standing block split, continued"
-    assert "120 images keep the part that the starting model knew them in" in made.notes
+    assert "images that keep the part in which the starting model knew them: 120" in made.notes
     fresh = {part: sum(i >= len(old) for i in getattr(made, part)) for part in PARTS}
     assert fresh == {"train": 24, "validation": 8, "test": 8}
     again = {"split": {"name": made.name}, **made.hashes(Manifest("all", (*old, *new)))}
