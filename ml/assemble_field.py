@@ -20,10 +20,10 @@ from ml.assemble import assemble
 from ml.build_field import RUNS, Study, open_study
 from ml.bundle import MANIFEST, Bundle, read_bundle, seal
 from ml.card import card_markdown
-from ml.evaluation import plots
 from ml.evaluation.evidence import read_evidence, write_evidence
 from ml.evaluation.predictions import write_predictions_csv
 from ml.evaluation.run import Request, evaluate, evidence_plots, write_plots
+from ml.evaluation.whole import add_faithfulness
 from ml.field_evidence import ablation_sections, baseline_sections, gate_rows, twins
 from ml.imaging.preprocessing import Preprocessing
 from ml.serving import load_predictor
@@ -99,20 +99,11 @@ def measure(bundle: Bundle, study: Study, data: Path, *, keep_gate: bool = False
         history=bundle.manifest["training"]["history"],
     )
     write_plots(folder, drawn)
-    measured = (*evidence.sections, *evidence.repainted, *evidence.baselines, *evidence.ablations)
-    compared = {_short(section.name): section["balanced_accuracy"] for section in measured}
-    plots.write_svg(
-        plots.comparison_plot(compared, "Balanced accuracy"), folder / "comparison.svg", "Balanced accuracy"
-    )
     (bundle.path / "card.md").write_text(card_markdown(bundle, evidence), encoding="utf-8")
     facts: dict[str, Any] = json.loads((bundle.path / MANIFEST).read_text())
     seal(bundle.path, {key: value for key, value in facts.items() if key not in ("format", "files")})
-
-
-def _short(name: str) -> str:
-    """A section's name for an axis: `reduced: why (how), stain repainted to ...` becomes `reduced, repainted`."""
-    what, repainted, _ = name.partition(", stain repainted")
-    return what.partition(":")[0] + (", repainted" if repainted else "")
+    # The comparison, whether the saliency is true, and the page of it all.
+    add_faithfulness(bundle.path, study.manifest, progress=_logged)
 
 
 def _logged(things: Iterable[Any], total: int, description: str) -> Iterable[Any]:

@@ -78,7 +78,20 @@ class Faithfulness:
 
     def __getitem__(self, name: str) -> Figure:
         """Return a figure by its name; KeyError where there is none."""
-        return next((figure for figure in self.figures if figure.name == name), None) or _missing(name)
+        for figure in self.figures:
+            if figure.name == name:
+                return figure
+        raise KeyError(name)
+
+    def details(self) -> dict[str, Any]:
+        """The curves and the correlation of each network drawn anew, for JSON."""
+        return {
+            "curves": {
+                what: {order: values.tolist() for order, values in curves.items()}
+                for what, curves in self.curves.items()
+            },
+            "by_network": {stage: values.tolist() for stage, values in self.by_network.items()},
+        }
 
 
 @dataclass(frozen=True)
@@ -115,22 +128,29 @@ def measure_faithfulness(
     Raises:
         EvaluationError: there is no image, or none can be read.
     """
-    rng = np.random.default_rng(seed)
+    # Each measurement draws from a stream of its own, so that none moves when another is mended.
+    drawing, weights, shuffling, partners, bootstrap = np.random.default_rng(seed).spawn(5)
     runtime = runtime or open_runtime(bundle)
-    chosen = draw_evenly(items, images, rng)
+    chosen = draw_evenly(items, images, drawing)
     seen = list(_look(bundle, chosen, runtime, progress))
     if not seen:
         raise EvaluationError("No image of the test part could be read to measure the saliency on.")
     groups = np.unique([one.group for one in seen], return_inverse=True)[1].astype(np.intp)
-    mean = _Means(groups, f"{split}, {len(seen)} images drawn evenly by class", rng, resamples)
+    mean = _Means(
+        groups,
+        f"{split}, {len(seen)} images drawn evenly by class",
+        int(bootstrap.integers(2**32)),
+        resamples,
+    )
+    correlations = _randomised(bundle, seen, networks, weights, progress)
     curves = [
-        _curves(bundle, one, runtime, rng) for one in progress(seen, len(seen), "Deleting and inserting")
+        _curves(bundle, one, runtime, shuffling)
+        for one in progress(seen, len(seen), "Deleting and inserting")
     ]
-    correlations = _randomised(bundle, seen, networks, rng, progress)
     by_name = {name: np.stack([row[name] for row in curves]) for name in curves[0]}
     return Faithfulness(
         figures=(
-            *_randomisation_figures(correlations, seen, mean, rng),
+            *_randomisation_figures(correlations, seen, mean, partners),
             *_curve_figures(by_name, mean),
             *_leukocyte_figures(seen, mean),
         ),
@@ -164,10 +184,6 @@ def _pearson(one: NDArray[Any], other: NDArray[Any]) -> float:
     a, b = one.ravel() - one.mean(dtype=np.float64), other.ravel() - other.mean(dtype=np.float64)
     scale = float(np.sqrt((a @ a) * (b @ b)))
     return float(a @ b) / scale if scale > 0 else 0.0
-
-
-def _missing(name: str) -> Figure:
-    raise KeyError(name)
 
 
 def _look(bundle: Bundle, items: Sequence[Item], runtime: Runtime, progress: Track) -> Iterator[_Seen]:
@@ -352,11 +368,11 @@ def _coarse(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> FloatMap:
 
 @dataclass(frozen=True)
 class _Means:
-    """Means over images as figures; `groups` (n,) are the images' group numbers."""
+    """Means over images as figures; `groups` (n,) are the images' group numbers. All share one bootstrap's draws."""
 
     groups: NDArray[np.intp]
     split: str
-    rng: np.random.Generator
+    seed: int
     resamples: int
 
     def of(self, name: str, values: FloatArray) -> Figure:
@@ -373,8 +389,9 @@ class _Means:
         if n:
             value = float(values.mean())
         if count > 1:
-            images = group_weights(groups.astype(np.intp), self.rng, self.resamples)
-            networks = self.rng.multinomial(draws, np.full(draws, 1 / draws), size=self.resamples)
+            rng = np.random.default_rng(self.seed)
+            images = group_weights(groups.astype(np.intp), rng, self.resamples)
+            networks = rng.multinomial(draws, np.full(draws, 1 / draws), size=self.resamples)
             means = ((images @ values) * networks).sum(axis=1) / (images.sum(axis=1) * draws)
             tail = (1 - LEVEL) / 2
             low, high = (float(bound) for bound in np.quantile(means, [tail, 1 - tail]))

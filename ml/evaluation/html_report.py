@@ -242,7 +242,8 @@ def _saliency(evidence: Evidence, plots: Mapping[str, bytes]) -> str:
     return (
         "<section><h2>Is the saliency true?</h2><p>Grad-CAM++ maps of the class given: against those of the network "
         "with its weights drawn anew, by deleting and inserting what they mark, and by how much of them lies on "
-        f"leukocyte nuclei. Regions that influenced the score are no outline of a lesion.</p>{_plots(plots, heading='')}"
+        "leukocyte nuclei. Regions that influenced the score are no outline of a lesion.</p>"
+        + _plots(plots, heading="")
         + _table(["measurement", "value (95 % interval)"], rows, caption=where)
         + "</section>"
     )

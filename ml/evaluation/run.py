@@ -272,6 +272,20 @@ def _baselines(
     return tuple(sections)
 
 
+def left_out_words(found: Evaluated) -> list[str]:
+    """What did not count and what to know, a sentence each."""
+    left_out = [f"{count} {reason}" for reason, count in found.selection.left_out.items()]
+    lines = [f"Left out: {'; '.join(left_out)}." if left_out else "Left out: none."]
+    if found.other_labels:
+        others = ", ".join(f"{label} ({count})" for label, count in found.other_labels.items())
+        lines.append(
+            f"Not judged, because the bundle has no such class: {others}. --map LABEL=CLASS includes them."
+        )
+    lines += [f"Not read: {one.name}: {one.reason}" for one in found.unreadable]
+    lines += [f"{note}." for note in found.evidence.sections[0].notes]
+    return lines
+
+
 def evidence_plots(
     rows: Sequence[Row],
     *,

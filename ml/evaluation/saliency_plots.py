@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 
 from ml.evaluation.intervals import Figure
 from ml.evaluation.plots import COLOURS, DASHES, INK, QUIET, in_house_style, to_svg
-
-LIMIT = 0.3
-"""Above this mean correlation with the maps of a network that has learnt nothing, promotion is refused."""
+from ml.evaluation.words import SALIENCY_LIMIT
 
 CASCADE = {
     "saliency_cascade/head": ("head", "head"),
@@ -23,11 +21,6 @@ CASCADE = {
     "saliency_randomised_correlation": ("whole", "all weights"),
 }
 ORDERS = {"map": "the map's order", "shuffled": "its cells shuffled", "centre": "from the middle out"}
-LEUKOCYTES = {
-    "saliency_on_leukocytes": "the map's mass on nuclei",
-    "saliency_on_leukocytes_chance": "chance: area of nuclei",
-    "saliency_on_leukocytes_best": "best at this grid",
-}
 
 
 def saliency_plots(
@@ -49,8 +42,8 @@ def cascade_plot(figures: Mapping[str, Figure], by_network: Mapping[str, NDArray
     plot = Plot(figsize=(7.4, 3.4), layout="constrained")
     axes = plot.add_subplot()
     axes.axhline(0, color=QUIET, linewidth=0.8)
-    axes.axhline(LIMIT, color=INK, linewidth=1, linestyle=DASHES[1])
-    axes.annotate("limit for promotion, all weights", (1, LIMIT), xycoords=("axes fraction", "data"),
+    axes.axhline(SALIENCY_LIMIT, color=INK, linewidth=1, linestyle=DASHES[1])
+    axes.annotate("limit for promotion, all weights", (1, SALIENCY_LIMIT), xycoords=("axes fraction", "data"),
                   ha="right", va="bottom", fontsize=8.5)  # fmt: skip
     shown = [(figures[name], stage, words) for name, (stage, words) in CASCADE.items() if name in figures]
     for place, (figure, stage, _) in enumerate(shown):

@@ -62,3 +62,5 @@ SALIENCY_METRICS = {
     "saliency_on_leukocytes_best": "best a map this coarse could do",
     "saliency_peak_on_leukocytes": "share of images whose map peaks on a nucleus",
 }
+SALIENCY_LIMIT = 0.3
+"""Above this mean correlation with the maps of a network that has learnt nothing, promotion is refused."""

@@ -1,10 +1,10 @@
 """Where a smear field's leukocyte nuclei lie: a mask from colour alone, fitted to each field's own stain.
 
-Nuclei are violet under every Romanowsky stain, from blue to pink: they absorb green more than red and blue together
-do on average. Red cells, grey, blue or salmon, and the empty glass do not. How violet a nucleus is differs between
-stains, so the field itself says: Otsu's threshold (1979) on the violet of its pixels, with a floor that a field
-without leukocytes does not reach. Measured as optical density over the field's own background, where a stain adds up
-(Beer and Lambert), so that the lamp's colour and strength drop out.
+Nuclei are violet under every Romanowsky stain, from blue to pink: they absorb green more than blue, and more than red
+and blue do on average. Red cells, grey, blue or salmon, and the empty glass do not. How violet a nucleus is differs
+between stains, so the field itself says: Otsu's threshold (1979) on the violet of its pixels, with a floor that a
+field without leukocytes does not reach. Measured as optical density over the field's own background, where a stain
+adds up (Beer and Lambert), so that the lamp's colour and strength drop out.
 
 Nuclei, not whole leukocytes: in blasts that is most of the cell. The mask is good enough to ask whether a saliency map
 falls on leukocytes, and no segmentation to measure nuclei with.
@@ -26,8 +26,8 @@ WORKING_SIZE: Final = 224
 """Side in pixels at which the mask is found: the size at which networks see a field, whatever the camera's."""
 
 LEAST_VIOLET: Final = 0.12
-"""Natural optical density of green above the mean of red and blue; less is no nucleus. Thresholds that Otsu's method
-finds in Taleqani fields: 0.12 (pale pink nuclei) to 0.4; drawn fields without leukocytes stay below."""
+"""Natural optical density of green above that of blue, and of red and blue on average; less is no nucleus. Otsu's
+thresholds in Taleqani fields: 0.12 (pale pink nuclei) to 0.4; drawn fields without leukocytes stay below."""
 
 _SMOOTH: Final = 1.0
 _LEVELS: Final = 200.0
@@ -51,7 +51,8 @@ def nucleus_mask(pixels: Pixels) -> NDArray[np.bool_]:
     background = background_colour(small, (0.0, 0.0))
     smooth = cv2.GaussianBlur(small, (0, 0), _SMOOTH).astype(np.float32)
     density = -np.log((smooth + 1.0) / (background + 1.0))
-    violet = density[..., 1] - (density[..., 0] + density[..., 2]) / 2.0
+    red, green, blue = (density[..., channel] for channel in range(3))
+    violet = np.minimum(green - (red + blue) / 2.0, green - blue)
     levels = np.clip(np.rint(violet * _LEVELS), 0, 255).astype(np.uint8)
     threshold, _ = cv2.threshold(levels, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     mask = (violet > max(threshold / _LEVELS, LEAST_VIOLET)).astype(np.uint8)

@@ -20,7 +20,7 @@ from ml.evaluation import report
 from ml.evaluation.html_report import report_html
 from ml.evaluation.intervals import RESAMPLES
 from ml.evaluation.predictions import EvaluationError, write_predictions_csv
-from ml.evaluation.run import SEED, Evaluated, Request, evaluate, evidence_plots, write_plots
+from ml.evaluation.run import SEED, Evaluated, Request, evaluate, evidence_plots, left_out_words, write_plots
 
 # Tables are measured for this many columns where the output is no terminal.
 PLAIN_WIDTH = 140
@@ -192,15 +192,7 @@ def report_console(stream: Any) -> Console:
 
 def remarks(found: Evaluated) -> list[str]:
     """What did not count and what to know, a sentence each."""
-    left_out = [f"{count} {reason}" for reason, count in found.selection.left_out.items()]
-    lines = [f"Left out: {'; '.join(left_out)}." if left_out else "Left out: none."]
-    if found.other_labels:
-        others = ", ".join(f"{label} ({count})" for label, count in found.other_labels.items())
-        lines.append(
-            f"Not judged, because the bundle has no such class: {others}. --map LABEL=CLASS includes them."
-        )
-    lines += [f"Not read: {one.name}: {one.reason}" for one in found.unreadable]
-    lines += [f"{note}." for note in found.evidence.sections[0].notes]
+    lines = left_out_words(found)
     name, sha256 = found.evidence.bundle["name"], found.evidence.bundle["sha256"][:12]
     lines.append(f"{name} ({sha256}) on {found.runtime}, {found.device}; seed {found.evidence.seed}.")
     lines.append(wording.RESEARCH_NOTICE)
