@@ -107,8 +107,18 @@ class SiteAdmin(OwnLaboratoryAdmin):
 
 @admin.register(Laboratory)
 class LaboratoryAdmin(OwnLaboratoryAdmin):
-    list_display = ("name", "slug")
-    fields = ("name",)
+    list_display = ("name", "slug", "accepted_sensitivity", "accepted_specificity")
+    fieldsets = (
+        (None, {"fields": ("name",)}),
+        (
+            "Acceptance limits",
+            {
+                "fields": ("accepted_sensitivity", "accepted_specificity"),
+                "description": "What a model must prove on labelled images of a site, as shares from 0 to 1. "
+                "The lower end of the 95 % interval must reach the limit.",
+            },
+        ),
+    )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
         return admin.ModelAdmin.get_queryset(self, request).filter(pk=request.user.laboratory_id)
@@ -122,7 +132,16 @@ class LaboratoryAdmin(OwnLaboratoryAdmin):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         admin.ModelAdmin.save_model(self, request, obj, form, change)
-        audit.record(action="change_laboratory", actor=request.user, laboratory=obj, obj=obj)
+        detail = {
+            name: [form.initial.get(name), form.cleaned_data[name]] for name in sorted(form.changed_data)
+        }
+        audit.record(
+            action="change_laboratory",
+            actor=request.user,
+            laboratory=obj,
+            obj=obj,
+            detail={"changed": detail},
+        )
 
 
 @admin.register(ModelVersion)

@@ -10,9 +10,10 @@ from typing import Any
 from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
+from django.db.models import Q
 from django.http import Http404
 
-from diagnosis.models import Analysis, Case, Review, SmearImage, User
+from diagnosis.models import Analysis, Case, ModelVersion, Review, Site, SmearImage, Training, User
 
 VIEW = "view"
 UPLOAD = "upload"
@@ -93,3 +94,56 @@ def get_image_for(user: User, pk: UUID, action: str = VIEW) -> SmearImage:
         raise Http404("There is no such image.")
     require(user, action, image)
     return image
+
+
+def require_model_reader(user: User) -> None:
+    """Models are read by those who read images with them; raises PermissionDenied for the others."""
+    if not can(user, REVIEW):
+        raise PermissionDenied("Models are shown to hematologists and administrators.")
+
+
+def own_or_shared(user: User) -> Q:
+    """Rows of the user's laboratory, and those that belong to every laboratory."""
+    return Q(laboratory__isnull=True) | Q(laboratory_id=user.laboratory_id)
+
+
+def visible_versions(user: User) -> Q:
+    """Model versions a user may see: shadows are for administrators alone."""
+    if can(user, MANAGE_MODELS):
+        return own_or_shared(user)
+    return own_or_shared(user) & ~Q(status=ModelVersion.Status.SHADOW)
+
+
+def get_version_for(user: User, pk: int, action: str = REVIEW) -> ModelVersion:
+    """The model version, the laboratory's own or a shared one.
+
+    Raises PermissionDenied for a lacking role, Http404 for a version the user must not know of.
+    """
+    require_model_reader(user)
+    found = ModelVersion.objects.select_related("laboratory").filter(visible_versions(user), pk=pk).first()
+    if found is None:
+        raise Http404("There is no such model version.")
+    require(user, action)
+    return found
+
+
+def get_training_for(user: User, pk: UUID) -> Training:
+    """The training with its result; raises as `get_version_for`."""
+    require_model_reader(user)
+    found = (
+        Training.objects.select_related("laboratory", "site", "started_by", "result")
+        .filter(own_or_shared(user), pk=pk)
+        .first()
+    )
+    if found is None:
+        raise Http404("There is no such training.")
+    return found
+
+
+def get_site_for(user: User, pk: int) -> Site:
+    """The site with its laboratory; raises as `get_version_for`."""
+    require_model_reader(user)
+    found = Site.objects.select_related("laboratory").filter(pk=pk, laboratory_id=user.laboratory_id).first()
+    if found is None:
+        raise Http404("There is no such site.")
+    return found

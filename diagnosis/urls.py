@@ -9,7 +9,10 @@ from diagnosis.views.history import history
 from diagnosis.views.images import image_file, image_overlay, image_processed, image_thumbnail
 from diagnosis.views.models import bundle_evidence, models
 from diagnosis.views.new_case import new_case
+from diagnosis.views.promotion import judge, judgement_live, promote, retire, roll_back, shadow
 from diagnosis.views.review import retry, review
+from diagnosis.views.sites import site, sites
+from diagnosis.views.trainings import training, training_live, trainings_live
 from diagnosis.views.upload import upload
 from diagnosis.views.worklist import queue_live, worklist
 
@@ -31,5 +34,16 @@ urlpatterns: list[URLPattern] = [
     path("images/<uuid:pk>/retry", retry, name="retry"),
     path("history", history, name="history"),
     path("models", models, name="models"),
+    path("models/trainings/live", trainings_live, name="trainings-live"),
+    path("models/trainings/<uuid:pk>", training, name="training"),
+    path("models/trainings/<uuid:pk>/live", training_live, name="training-live"),
+    path("models/sites", sites, name="sites"),
+    path("models/sites/<int:pk>", site, name="site"),
+    path("models/versions/<int:pk>/promote", promote, name="promote"),
+    path("models/versions/<int:pk>/judgement", judgement_live, name="judgement-live"),
+    path("models/versions/<int:pk>/judge", judge, name="judge"),
+    path("models/versions/<int:pk>/roll-back", roll_back, name="roll-back"),
+    path("models/versions/<int:pk>/shadow", shadow, name="shadow"),
+    path("models/versions/<int:pk>/retire", retire, name="retire"),
     path("models/<str:name>/evidence/<path:path>", bundle_evidence, name="bundle-evidence"),
 ]

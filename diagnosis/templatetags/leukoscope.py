@@ -12,6 +12,7 @@ from django.utils.dateformat import format as date_format
 
 from diagnosis import permissions, selectors, wording
 from diagnosis.services import registry
+from diagnosis.views.evidence import metric_word
 
 register = template.Library()
 
@@ -20,6 +21,7 @@ register.filter("percent", wording.percent)
 register.filter("milliseconds", wording.milliseconds)
 register.filter("review_sentence", wording.review_sentence)
 register.filter("outcome_sentence", wording.outcome_sentence)
+register.filter("metric_word", metric_word)
 
 
 @register.simple_tag
@@ -48,6 +50,12 @@ def ordinal(value: float | None) -> str:
 def figure(value: float | None) -> str:
     """A metric to three digits behind the point; what is not defined reads n/a."""
     return "n/a" if value is None else f"{value:.3f}"
+
+
+@register.filter
+def unlocal(value: float) -> str:
+    """A number as markup needs it, whatever the page's language."""
+    return str(value)
 
 
 @register.filter

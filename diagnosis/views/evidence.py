@@ -14,11 +14,23 @@ from pathlib import Path
 from typing import Any
 
 from diagnosis import wording
-from ml.evaluation.words import ABSTAINING_METRICS, CLASS_METRICS, PER_CLASS
+from ml.evaluation.words import ABSTAINING_METRICS, CLASS_METRICS, PER_CLASS, SALIENCY_METRICS
 
-METRIC_WORDS = {**CLASS_METRICS, **ABSTAINING_METRICS}
+METRIC_WORDS = {**CLASS_METRICS, **ABSTAINING_METRICS, **SALIENCY_METRICS}
 HEADLINES = ("balanced_accuracy", "auroc_malignant", "ece", "coverage")
+SIDE_BY_SIDE = (
+    "balanced_accuracy", "sensitivity_malignant", "specificity_malignant", "auroc_malignant", "ece", "coverage",
+)  # fmt: skip
+RANDOMISED = "saliency_randomised_correlation"
 COMPARED = ("accuracy", "balanced_accuracy", "auroc_malignant", "ece")
+SHORT_WORDS = {
+    "auroc_malignant": "AUROC, malignant",
+    "sensitivity_malignant": "sensitivity, malignant",
+    "specificity_malignant": "specificity, malignant",
+    "coverage": "coverage",
+    "ece": "ECE",
+    RANDOMISED: "map against random weights",
+}
 LARGEST_JSON = 8 * 2**20
 _VIEW_BOX = re.compile(rb'viewBox="0 0 ([0-9.]+) ([0-9.]+)"')
 
@@ -41,7 +53,7 @@ class FigureRow:
     @property
     def short_word(self) -> str:
         """The name in the head of a table."""
-        return {"auroc_malignant": "AUROC, malignant", "ece": "ECE"}.get(self.name, self.word)
+        return SHORT_WORDS.get(self.name, self.word)
 
 
 @dataclass(frozen=True)
@@ -98,6 +110,7 @@ class Evidence:
 
     sections: list[Section]
     gate: list[GateRow]
+    saliency: list[FigureRow]
     runtimes: list[dict[str, Any]]
     plots: list[PlotFile]
     files: list[str]
@@ -111,13 +124,29 @@ class Evidence:
         return [row for row in found if row is not None]
 
     @property
+    def own(self) -> Section | None:
+        """What the bundle says of itself first."""
+        return self.sections[0] if self.sections else None
+
+    @property
+    def side_by_side(self) -> list[FigureRow | None]:
+        """The figures that set this version beside others; None where one was not measured."""
+        own = [self.own.figure(name) if self.own else None for name in SIDE_BY_SIDE]
+        return [*own, next((row for row in self.saliency if row.name == RANDOMISED), None)]
+
+    @property
     def compared(self) -> list[str]:
         """Headings of the table that sets the sections side by side."""
         return [FigureRow(name, None, None, None, 0, "").short_word for name in COMPARED]
 
     @property
     def is_empty(self) -> bool:
-        return not (self.sections or self.gate or self.plots)
+        return not (self.sections or self.gate or self.saliency or self.plots)
+
+
+def side_by_side_words() -> list[str]:
+    """Headings of the table that sets versions side by side."""
+    return [FigureRow(name, None, None, None, 0, "").short_word for name in (*SIDE_BY_SIDE, RANDOMISED)]
 
 
 def metric_word(name: str) -> str:
@@ -135,11 +164,13 @@ def read_evidence(folder: Path) -> Evidence:
     problem = ""
     sections: list[Section] = []
     gate: list[GateRow] = []
+    saliency: list[FigureRow] = []
     runtimes: list[dict[str, Any]] = []
     try:
         metrics = _json(place / "metrics.json")
-        sections = _own_first([_section(node) for node in _mappings(metrics, {"name", "figures"})])
+        sections = _own_first([read_section(node) for node in _mappings(metrics, {"name", "figures"})])
         gate = [_gate(node) for node in _mappings(metrics, {"name", "turned_away"})]
+        saliency = [read_figure(row) for row in _list(metrics, "saliency")]
         runtimes = list(
             _mappings(metrics, {"runtime", "against", "n", "classes_equal", "largest_difference"})
         )
@@ -150,6 +181,7 @@ def read_evidence(folder: Path) -> Evidence:
     return Evidence(
         sections=sections,
         gate=gate,
+        saliency=saliency,
         runtimes=runtimes,
         plots=[_plot(place / name) for name in names if name.endswith(".svg")],
         files=[name for name in names if not name.endswith(".svg")],
@@ -162,6 +194,11 @@ def _json(path: Path) -> Any:
     if path.stat().st_size > LARGEST_JSON:
         raise ValueError("too large")
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _list(metrics: Any, name: str) -> list[Any]:
+    """A list of the evidence that older bundles lack."""
+    return list(metrics.get(name) or []) if isinstance(metrics, dict) else []
 
 
 def _mappings(node: Any, keys: set[str]) -> Iterator[dict[str, Any]]:
@@ -177,7 +214,8 @@ def _mappings(node: Any, keys: set[str]) -> Iterator[dict[str, Any]]:
             yield from _mappings(child, keys)
 
 
-def _section(node: dict[str, Any]) -> Section:
+def read_section(node: dict[str, Any]) -> Section:
+    """A section as JSON holds it, for a table; raises KeyError, TypeError or ValueError where it is none."""
     classes = [wording.class_word(str(label)) for label in node.get("classes", [])]
     confusion = [
         (word, [(int(count), column == index) for column, count in enumerate(line)])
@@ -190,7 +228,7 @@ def _section(node: dict[str, Any]) -> Section:
         split=str(node.get("split", "")),
         n=int(node.get("n", 0)),
         groups=int(node.get("groups", 0)),
-        figures=[_row(row) for row in node["figures"]],
+        figures=[read_figure(row) for row in node["figures"]],
         classes=classes,
         confusion=confusion,
         notes=[str(note) for note in node.get("notes", [])],
@@ -202,7 +240,8 @@ def _own_first(sections: list[Section]) -> list[Section]:
     return sorted(sections, key=lambda section: section.model != sections[0].model)
 
 
-def _row(row: dict[str, Any]) -> FigureRow:
+def read_figure(row: dict[str, Any]) -> FigureRow:
+    """A figure as JSON holds it; raises KeyError, TypeError or ValueError where it is none."""
     return FigureRow(
         name=str(row["name"]),
         value=None if row["value"] is None else float(row["value"]),
@@ -215,7 +254,9 @@ def _row(row: dict[str, Any]) -> FigureRow:
 
 def _gate(node: dict[str, Any]) -> GateRow:
     reasons = sorted(node.get("reasons", {}).items(), key=lambda reason: -reason[1])
-    return GateRow(str(node["name"]), _row(node["turned_away"]), [(str(word), int(n)) for word, n in reasons])
+    return GateRow(
+        str(node["name"]), read_figure(node["turned_away"]), [(str(word), int(n)) for word, n in reasons]
+    )
 
 
 def _plot(path: Path) -> PlotFile:

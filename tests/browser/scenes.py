@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
+import shutil
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,23 @@ import numpy as np
 from django.utils import timezone
 from PIL import Image, ImageFilter
 
-from diagnosis.models import Analysis, Case, Laboratory, SmearImage, User
+from diagnosis.models import (
+    Analysis,
+    Case,
+    Laboratory,
+    ModelVersion,
+    Promotion,
+    ShadowAnalysis,
+    Site,
+    SiteValidation,
+    SmearImage,
+    User,
+)
 from diagnosis.services import analyze, intake, registry, review
+from ml.bundle import SHIPPED, read_bundle, seal
 from ml.drawing import draw_field
 from tests import stand_in
+from tests.diagnosis import told
 
 PASSWORD = "a long enough password"
 STATED = ("early", "pre", "pro", "early", "benign", "early", "pre", "benign", "pro", "early", "benign")
@@ -94,7 +109,7 @@ def people() -> dict[str, User]:
     }
 
 
-def at_work(cast: dict[str, User], told: Told | Shipped, folder: Path | None) -> Case:
+def at_work(cast: dict[str, User], model: Told | Shipped, folder: Path | None) -> Case:
     """Cases in every state; returns the one to show."""
     files = fields(folder, 13)
     technician, hematologist = cast["tina"], cast["hedy"]
@@ -109,8 +124,8 @@ def at_work(cast: dict[str, User], told: Told | Shipped, folder: Path | None) ->
         return intake.add_image(user=technician, case=case, name=name, stream=io.BytesIO(data), **more)
 
     def judged(image: SmearImage, label: str, *, inside: bool = True) -> Analysis:
-        told.tell(label, inside=inside)
-        analyze.run(analysis_id=image.newest_analysis_id, predictors=told)
+        model.tell(label, inside=inside)
+        analyze.run(analysis_id=image.newest_analysis_id, predictors=model)
         image.refresh_from_db()
         return image.newest_analysis
 
@@ -152,6 +167,135 @@ def at_work(cast: dict[str, User], told: Told | Shipped, folder: Path | None) ->
     for number in range(6):
         added(waiting, f"field {number + 1}.png", _noise(9000 + number))
     return main
+
+
+@dataclasses.dataclass
+class Models:
+    """What the pages about models show: the active version, and others beside it."""
+
+    active: ModelVersion
+    better: ModelVersion
+    worse: ModelVersion
+    waiting: ModelVersion
+    shadow: ModelVersion
+    older: ModelVersion
+    validated: Site
+    failing: Site
+    unknown: Site
+
+
+def models_at_work(cast: dict[str, User], bundles: Path) -> Models:
+    """Versions in every state, with promotions, shadows and sites; their figures are made up."""
+    laboratory, ada = cast["ada"].laboratory, cast["ada"]
+    active = ModelVersion.objects.get(status=ModelVersion.Status.ACTIVE)
+    plots = sorted((SHIPPED / "field-1" / "evidence").glob("*.svg"))
+    _tell(bundles / active.name, told.metrics(active.name, loss=0.006, correlation=None), plots)
+    active.bundle_sha256 = json_sha256(bundles / active.name)
+    active.save()
+
+    def another(name: str, loss: float, status: str, own: bool = False) -> ModelVersion:
+        shutil.copytree(bundles / active.name, bundles / name)
+        _tell(bundles / name, told.metrics(name, loss=loss), plots, name=name)
+        version = registry.register_bundle(bundles / name, laboratory=laboratory if own else None, actor=ada)
+        version.status = status
+        version.save()
+        return version
+
+    found = Models(
+        active=active,
+        better=another("field-2", 0.003, "candidate"),
+        worse=another("field-3-shuffled", 0.34, "candidate"),
+        waiting=another("field-5", 0.004, "candidate"),
+        shadow=another("field-4", 0.009, "shadow"),
+        older=another("field-0", 0.03, "retired"),
+        validated=Site.objects.create(laboratory=laboratory, name="Microscope 1, Wright, 100×"),
+        failing=Site.objects.create(laboratory=laboratory, name="Ward B, Giemsa"),
+        unknown=Site.objects.create(laboratory=laboratory, name="New scanner"),
+    )
+    told.judged(found.better, active, passed=True)
+    told.judged(found.worse, active, passed=False)
+    told.judging(found.waiting, active)
+    _history(found, ada)
+    _shadows(found.shadow)
+    own = another("field-1-ward-b", 0.02, "retired", own=True)
+    _validation(found.validated, active, n=90, loss=0.004)
+    _validation(found.failing, active, n=24, loss=0.07, learnt=50, before=own)
+    return found
+
+
+def _tell(folder: Path, metrics: dict[str, Any], plots: list[Path], name: str = "") -> None:
+    """Put figures and plots into a bundle, and seal it anew."""
+    (folder / "evidence" / "metrics.json").write_text(json.dumps(metrics))
+    for plot in plots:
+        shutil.copy(plot, folder / "evidence" / plot.name)
+    shutil.copy(SHIPPED / "field-1" / "card.md", folder / "card.md")
+    manifest = json.loads((folder / "bundle.json").read_text())
+    kept = {key: value for key, value in manifest.items() if key not in ("files", "format")}
+    seal(folder, {**kept, "name": name or kept["name"]})
+
+
+def json_sha256(folder: Path) -> str:
+    """The hash a bundle is registered by."""
+    return read_bundle(folder).sha256
+
+
+def _history(found: Models, ada: User) -> None:
+    """A promotion, a forced one, and the roll back that mended it."""
+    now = timezone.now()
+
+    def changed(version: ModelVersion, instead: ModelVersion, hours: int, **more: Any) -> None:
+        Promotion.objects.create(
+            task="field",
+            version=version,
+            instead_of=instead,
+            actor=ada,
+            at=now - timedelta(hours=hours),
+            **more,
+        )
+
+    changed(
+        found.active, found.older, 2000, kind="promote",
+        verdict=told.verdict(passed=True, candidate=found.active.name, active=found.older.name),
+    )  # fmt: skip
+    refused = told.verdict(passed=False, candidate=found.worse.name, active=found.active.name)
+    changed(
+        found.worse, found.active, 30, kind="promote", forced=True, verdict=refused,
+        why="Trial run on the teaching set over the weekend; no patient is read meanwhile.",
+    )  # fmt: skip
+    changed(found.active, found.worse, 4, kind="rollback", why="The weekend is over.")
+
+
+def _shadows(version: ModelVersion) -> None:
+    """What a shadow said of every image that was judged: nearly always the same."""
+    done = Analysis.objects.filter(state=Analysis.State.DONE, image__is_drawn=False)
+    for number, analysis in enumerate(done):
+        other = number % 11 == 5 and analysis.outcome == "class"
+        ShadowAnalysis.objects.create(
+            analysis=analysis,
+            model_version=version,
+            outcome=analysis.outcome,
+            label="benign" if other else analysis.label,
+            suspected=analysis.suspected and not other,
+            failure="The stored file of this image can't be read." if number == 3 else "",
+        )
+
+
+def _validation(
+    site: Site,
+    version: ModelVersion,
+    *,
+    n: int,
+    loss: float,
+    learnt: int = 0,
+    before: ModelVersion | None = None,
+) -> None:
+    words = {"data": site.name, "split": "images of the site not learnt from", "n": n}
+    SiteValidation.objects.create(
+        site=site, model_version=version, adapted_from=before, adapted_with=learnt, n=n, groups=n // 6,
+        method="head refitted" if learnt else "",
+        before=told.section(before.name, loss=3 * loss, **words) if before else {},
+        after=told.section(version.name, loss=loss, **words),
+    )  # fmt: skip
 
 
 def _noise(seed: int) -> bytes:

@@ -13,11 +13,14 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
+
+    from diagnosis.models import User
 
 OUT = Path(__file__).resolve().parents[2] / "build" / "screenshots"
 SIZES = {"1440": (1440, 900), "390": (390, 844)}
@@ -197,7 +200,7 @@ def take_all(camera: Camera, bundles: Path, *, shipped: bool) -> None:
     camera.take("history", "/history")
     camera.take("history-narrowed", "/history?q=26-11873&outcome=suspected")
     camera.take("history-nothing", "/history?q=nobody")
-    camera.take("models", "/models", whole=True)
+    take_models(camera, cast, bundles)
     camera.take("password", "/accounts/password")
     camera.take("admin", "/admin/", user="ada")
     camera.take("refused-404", "/cases/99999")
@@ -206,6 +209,56 @@ def take_all(camera: Camera, bundles: Path, *, shipped: bool) -> None:
     camera.take("broken-worklist", "/", user="ada")
     camera.take("broken-models", "/models", user="ada", whole=True)
     camera.take("broken-case", f"/cases/{Case.objects.get(accession_number='26-11899').pk}", user="ada")
+
+
+def take_models(camera: Camera, cast: dict[str, User], bundles: Path) -> None:
+    """The pages about models in every state."""
+    from diagnosis.models import Laboratory
+    from tests.browser.scenes import models_at_work
+    from tests.diagnosis import told
+
+    camera.take("models-one", "/models", whole=True)
+    camera.take("sites-empty", "/models/sites", user="ada")
+    found = models_at_work(cast, bundles)
+    laboratory = cast["ada"].laboratory
+    site = f"/models/sites/{found.validated.pk}"
+    camera.take("site-no-limits", site)
+    Laboratory.objects.filter(pk=laboratory.pk).update(accepted_sensitivity=0.95, accepted_specificity=0.9)
+    camera.take("sites", "/models/sites", user="ada")
+    camera.take("site-met", site, whole=True)
+    camera.take("site-not-met", f"/models/sites/{found.failing.pk}", whole=True)
+    camera.take("site-not-validated", f"/models/sites/{found.unknown.pk}", user="ada")
+    for name, version in (("passed", found.better), ("refused", found.worse), ("running", found.waiting)):
+        camera.take(f"promote-{name}", f"/models/versions/{version.pk}/promote", user="ada", whole=True)
+    camera.take("promote-new", f"/models/versions/{found.shadow.pk}/promote", user="ada")
+    force = "summary.btn"
+    camera.take(
+        "promote-force", f"/models/versions/{found.worse.pk}/promote", user="ada", clicks=(force,), whole=True
+    )
+    more = {"laboratory": laboratory, "started_by": cast["ada"]}
+    training = told.training("field-6", progress=told.searching(), **more)
+    ended = [
+        told.training("field-2", state="done", ago=3000, result=found.better, progress=told.refitting(15), **more),
+        told.training("field-2b", state="stopped", ago=2500, progress=told.refitting(4), **more),
+        told.training(
+            "field-2c", state="failed", ago=2000, **more,
+            failure="No room is left for the checkpoint: free 1.2 GB, then go on with --resume.",
+        ),
+    ]  # fmt: skip
+    camera.take("models-searching", "/models", user="ada", whole=True)
+    camera.take("models-rolling-back", "/models", user="ada", clicks=(".actions summary",))
+    camera.take("models-shadow", f"/models?open={found.shadow.pk}", user="ada", whole=True)
+    camera.take("models", "/models", whole=True)
+    camera.take("training-searching", f"/models/trainings/{training.pk}", user="ada", whole=True)
+    for one in ended:
+        camera.take(f"training-{one.state}", f"/models/trainings/{one.pk}", user="ada", whole=True)
+    training.progress = told.refitting()
+    training.save()
+    camera.take("models-refitting", "/models", user="ada")
+    training.beat_at -= timedelta(minutes=5)
+    training.save()
+    camera.take("models-silent", "/models", user="ada")
+    camera.take("admin-limits", f"/admin/diagnosis/laboratory/{laboratory.pk}/change/", user="ada")
 
 
 if __name__ == "__main__":

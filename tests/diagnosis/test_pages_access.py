@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from diagnosis.models import Analysis, Case, SmearImage
+from diagnosis.models import Analysis, Case, ModelVersion, Site, SmearImage, Training
 
 SCRIPT = {"X-Requested-With": "leukoscope"}
 HTMX = {"HX-Request": "true", "HX-Current-URL": "http://testserver/cases/7?image=3"}
@@ -27,13 +27,24 @@ READS = [
     ("image-overlay", 200, 200, 200, 404),
     ("history", 200, 200, 200, 200),
     ("models", 403, 200, 200, 200),
-    ("bundle-evidence", 403, 200, 200, 200),
+    ("bundle-evidence", 403, 200, 200, 404),
+    ("trainings-live", 403, 200, 200, 200),
+    ("training", 403, 200, 200, 404),
+    ("training-live", 403, 200, 200, 404),
+    ("sites", 403, 200, 200, 200),
+    ("site", 403, 200, 200, 404),
+    ("promote", 403, 403, 200, 404),
+    ("judgement-live", 403, 403, 204, 404),
 ]
 WRITES = [
     ("upload", 302, 302, 302, 404),
     ("sample", 302, 302, 302, 404),
     ("review", 403, 302, 302, 404),
     ("retry", 302, 302, 302, 404),
+    ("judge", 403, 403, 302, 404),
+    ("roll-back", 403, 403, 302, 404),
+    ("shadow", 403, 403, 302, 404),
+    ("retire", 403, 403, 302, 404),
 ]
 WHO = ("technician", "hematologist", "administrator", "outsider")
 
@@ -42,10 +53,15 @@ WHO = ("technician", "hematologist", "administrator", "outsider")
 def done(image: SmearImage, judge: Callable[..., Analysis]) -> SmearImage:
     """An image with a finished analysis."""
     judge(image)
+    laboratory = image.case.laboratory
+    ModelVersion.objects.update(laboratory=laboratory)
+    Training.objects.create(task="field", name="field-2", laboratory=laboratory, work="nowhere")
+    Site.objects.create(laboratory=laboratory, name="Microscope 1")
     return image
 
 
 def address(name: str, image: SmearImage) -> str:
+    version = image.newest_analysis.model_version_id
     arguments: dict[str, list[Any]] = {
         "case": [image.case_id],
         "case-live": [image.case_id],
@@ -53,8 +69,12 @@ def address(name: str, image: SmearImage) -> str:
         "sample": [image.case_id],
         "image-overlay": [image.pk, "gradcam++"],
         "bundle-evidence": ["field-test", "metrics.json"],
+        "training": [Training.objects.get().pk],
+        "training-live": [Training.objects.get().pk],
+        "site": [Site.objects.get().pk],
+        **{key: [version] for key in ("promote", "judgement-live", "judge", "roll-back", "shadow", "retire")},
     }
-    plain = ("worklist", "queue-live", "case-new", "history", "models")
+    plain = ("worklist", "queue-live", "case-new", "history", "models", "trainings-live", "sites")
     return reverse(f"diagnosis:{name}", args=arguments.get(name, [] if name in plain else [image.pk]))
 
 
@@ -163,7 +183,7 @@ def test_pages_with_patients_are_not_kept_by_browsers(client: Client, cast: Any,
 def test_pages_have_a_strict_policy_and_nothing_inline(client: Client, cast: Any, done: SmearImage) -> None:
     client.force_login(cast.administrator)
 
-    for name in ("worklist", "case", "case-new", "history", "models"):
+    for name in ("worklist", "case", "case-new", "history", "models", "training", "sites", "site", "promote"):
         response = client.get(address(name, done))
         policy = response["Content-Security-Policy"]
         assert "script-src 'self'" in policy

@@ -1,0 +1,159 @@
+"""Reads for the pages about models: versions, trainings, promotions, shadows and sites. Nothing here writes.
+
+Each function asks one query, however many rows there are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery
+from django.utils import timezone
+
+from diagnosis import permissions, selectors
+from diagnosis.models import (
+    Analysis,
+    ModelVersion,
+    Promotion,
+    ShadowAnalysis,
+    Site,
+    SiteValidation,
+    Training,
+    User,
+)
+from diagnosis.services.trainings import DEAD_AFTER
+from ml.calibration import wilson_interval
+
+RECENT_TRAININGS = 20
+RECENT_PROMOTIONS = 30
+_STATUS_ORDER = {
+    ModelVersion.Status.ACTIVE: 0,
+    ModelVersion.Status.CANDIDATE: 1,
+    ModelVersion.Status.SHADOW: 2,
+    ModelVersion.Status.RETIRED: 3,
+}
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How often a shadow said what the active version said, on the user's own images, drawn samples left out."""
+
+    n: int
+    same: int
+    failed: int
+    only_shadow_suspects: int
+    only_active_suspects: int
+
+    @property
+    def share(self) -> float | None:
+        """Share of images with the same outcome and class."""
+        return self.same / self.n if self.n else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Wilson's 95 % interval of `share`, which takes images as independent."""
+        return wilson_interval(self.same, self.n) if self.n else None
+
+
+def versions(*, user: User) -> list[ModelVersion]:
+    """Versions that judge images of the user's laboratory: active first, then candidates, the newer first.
+
+    Shadow versions are among them for administrators alone.
+    """
+    found = selectors.model_versions(user=user).filter(permissions.visible_versions(user))
+    return sorted(found.select_related("laboratory"), key=lambda version: _STATUS_ORDER[version.status])
+
+
+def is_silent(training: Training) -> bool:
+    """Whether a training says it runs while its process has written nothing for `DEAD_AFTER`."""
+    return training.state == Training.State.RUNNING and timezone.now() - training.beat_at > DEAD_AFTER
+
+
+def running_trainings(*, user: User) -> list[Training]:
+    """Trainings that run now, the newest first."""
+    return list(_trainings(user).filter(state=Training.State.RUNNING))
+
+
+def finished_trainings(*, user: User) -> QuerySet[Training]:
+    """The `RECENT_TRAININGS` newest that ended: done, stopped or failed."""
+    return _trainings(user).exclude(state=Training.State.RUNNING)[:RECENT_TRAININGS]
+
+
+def promotions(*, user: User) -> QuerySet[Promotion]:
+    """The newest `RECENT_PROMOTIONS` changes of which version is active, with who made them."""
+    return Promotion.objects.filter(permissions.own_or_shared(user)).select_related(
+        "version", "instead_of", "actor", "laboratory"
+    )[:RECENT_PROMOTIONS]
+
+
+def agreements(*, user: User) -> dict[int, Agreement]:
+    """Agreement of each version that has run as a shadow with what was active, by its primary key."""
+    same = Q(failure="", outcome=F("analysis__outcome"), label=F("analysis__label"))
+    rows = (
+        ShadowAnalysis.objects.filter(
+            analysis__image__case__laboratory_id=user.laboratory_id,
+            analysis__image__is_drawn=False,
+            analysis__state=Analysis.State.DONE,
+        )
+        .order_by()
+        .values("model_version")
+        .annotate(
+            n=Count("pk", filter=Q(failure="")),
+            same=Count("pk", filter=same),
+            failed=Count("pk", filter=~Q(failure="")),
+            only_shadow=Count("pk", filter=Q(failure="", suspected=True, analysis__suspected=False)),
+            only_active=Count("pk", filter=Q(failure="", suspected=False, analysis__suspected=True)),
+        )
+    )
+    return {
+        row["model_version"]: Agreement(
+            row["n"], row["same"], row["failed"], row["only_shadow"], row["only_active"]
+        )
+        for row in rows
+    }
+
+
+def sites(*, user: User) -> QuerySet[Site]:
+    """Sites of the user's laboratory, each with `image_count`, how many smear images came from it."""
+    return (
+        Site.objects.filter(laboratory_id=user.laboratory_id)
+        .select_related("laboratory")
+        .annotate(image_count=Count("images"))
+        .order_by("name")
+    )
+
+
+def newest_validations(*, user: User) -> list[SiteValidation]:
+    """The newest validation of each site and version of the user's laboratory, the newest first."""
+    newest = (
+        SiteValidation.objects.filter(site=OuterRef("site"), model_version=OuterRef("model_version"))
+        .order_by("-created_at", "-pk")
+        .values("pk")[:1]
+    )
+    return list(_validations().filter(site__laboratory_id=user.laboratory_id, pk=Subquery(newest)))
+
+
+def validations(*, site: Site) -> list[SiteValidation]:
+    """Every validation at a site, the newest first."""
+    return list(_validations().filter(site=site))
+
+
+def active_versions(*, user: User) -> list[ModelVersion]:
+    """The active version of each task for the user's laboratory: its own where it has one, else the shared."""
+    found = ModelVersion.objects.filter(
+        permissions.own_or_shared(user), status=ModelVersion.Status.ACTIVE
+    ).order_by("task", F("laboratory").asc(nulls_last=True))
+    by_task: dict[str, ModelVersion] = {}
+    for version in found:
+        by_task.setdefault(version.task, version)
+    return list(by_task.values())
+
+
+def _trainings(user: User) -> QuerySet[Training]:
+    return Training.objects.filter(permissions.own_or_shared(user)).select_related(
+        "laboratory", "site", "started_by", "result"
+    )
+
+
+def _validations() -> QuerySet[SiteValidation]:
+    return SiteValidation.objects.select_related("site", "model_version", "adapted_from")
