@@ -10,6 +10,10 @@ import numpy as np
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
 """Of each label's images."""
 
+ORDERS = 20
+EVEN_ENOUGH = 0.05
+"""A label's groups are dealt in so many orders at most, until every part is so near its share."""
+
 
 def deal(
     groups: Sequence[str],
@@ -21,7 +25,8 @@ def deal(
     """Group -> part, for groups that may bear several labels.
 
     Labels are dealt from the one with the fewest groups on, each label's groups in random order to the part that is
-    furthest below its share; at a tie to one that has nothing of the label yet, then to train.
+    furthest below its share; at a tie to one that has nothing of the label yet, then to train. Where groups differ
+    in size, the most even of some orders counts.
 
     Args:
         groups, labels: of each image, (n,).
@@ -36,22 +41,40 @@ def deal(
             bearers.setdefault(label, []).append(group)
     part_of: dict[str, str] = {}
     for label in sorted(bearers, key=lambda name: (len(bearers[name]), name)):
-        total = sum(counts[group][label] for group in bearers[label])
-        have = dict.fromkeys(SHARES, 0)
-        for group in bearers[label]:
-            if group in part_of:
-                have[part_of[group]] += counts[group][label]
-        for i in rng.permutation(len(bearers[label])):
-            group = bearers[label][i]
-            if group not in part_of:
-                part_of[group] = _neediest(label, have, total, supplied)
-                have[part_of[group]] += counts[group][label]
+        sizes = {group: counts[group][label] for group in bearers[label]}
+        lacking = [part for part in SHARES if label not in supplied.get(part, ())]
+        ways = []
+        for _ in range(ORDERS):
+            dealt = _dealt_in_order(rng.permutation(bearers[label]).tolist(), sizes, part_of, lacking)
+            ways.append((_unevenness(sizes, part_of | dealt), dealt))
+            if ways[-1][0] <= EVEN_ENOUGH:
+                break
+        part_of |= min(ways, key=lambda way: way[0])[1]
     return part_of
 
 
-def _neediest(
-    label: str, have: Mapping[str, int], total: int, supplied: Mapping[str, Collection[str]]
-) -> str:
-    return min(
-        SHARES, key=lambda part: (have[part] / (SHARES[part] * total), label in supplied.get(part, ()))
-    )
+def _dealt_in_order(
+    order: Sequence[str], sizes: Mapping[str, int], placed: Mapping[str, str], lacking: Collection[str]
+) -> dict[str, str]:
+    """Group -> part, of one label's groups in `order` that are not `placed` yet."""
+    total = sum(sizes.values())
+    have = dict.fromkeys(SHARES, 0)
+    for group in order:
+        if group in placed:
+            have[placed[group]] += sizes[group]
+    dealt: dict[str, str] = {}
+    for group in order:
+        if group not in placed:
+            dealt[group] = min(
+                SHARES, key=lambda part: (have[part] / (SHARES[part] * total), part not in lacking)
+            )
+            have[dealt[group]] += sizes[group]
+    return dealt
+
+
+def _unevenness(sizes: Mapping[str, int], part_of: Mapping[str, str]) -> float:
+    """How far a part's share of one label's images is from that wanted, at most."""
+    have = Counter[str]()
+    for group, size in sizes.items():
+        have[part_of[group]] += size
+    return max(abs(have[part] / sum(sizes.values()) - share) for part, share in SHARES.items())

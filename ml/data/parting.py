@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -102,29 +102,24 @@ def part_images(
     fixed = fixed_parts(manifest, previous)
     if kind == "auto":
         kind = choose_kind(items, fixed)
+    name = _name(kind, fixed, previous)
     units = [str(i) for i in range(len(items))] if kind == "random" else [item.group for item in items]
     family_fixed = _of_families(fixed, family)
     unit_fixed = _of_units(items, units, fixed, family_fixed, from_data=previous is None)
-    problem = None
-    for attempt in range(1 if kind == "standing" else DEALS):
-        if kind == "standing":
-            part_of = standing_parts(items)
-        else:
-            part_of = _dealt(items, units, unit_fixed, np.random.default_rng((seed, attempt)))
+    problems: list[str] = []
+    for part_of in _ways(items, units, unit_fixed, kind, seed):
         wanted = [unit_fixed.get(unit) or part_of[unit] for unit in units]
         # Near duplicates of what a starting model has seen, or will be tested on, belong where that is or nowhere.
         wanted = [
             "left_out" if own and own != part else part
             for own, part in zip(family_fixed, wanted, strict=True)
         ]
-        split = keep_families_together(
-            _name(kind, fixed, previous), wanted, family, seed=None if kind == "standing" else seed
-        )
+        split = keep_families_together(name, wanted, family, seed=None if kind == "standing" else seed)
         short = shortage(split, items, membership, classes)
         if short is None:
             return replace(split, notes=tuple(_notes(split, fixed, previous, membership, classes)))
-        problem = problem or short
-    raise DataProblem(problem or "")
+        problems.append(short)
+    raise DataProblem(problems[0])
 
 
 def shortage(
@@ -199,17 +194,21 @@ def _two_parts(group: str, parts: Mapping[str, str], from_data: bool) -> str:
     )
 
 
-def _dealt(
-    items: Sequence[Item], units: Sequence[str], unit_fixed: Mapping[str, str], rng: np.random.Generator
-) -> dict[str, str]:
+def _ways(
+    items: Sequence[Item], units: Sequence[str], unit_fixed: Mapping[str, str], kind: Kind, seed: int
+) -> Iterator[dict[str, str]]:
+    """Ways to part the units that are free: unit -> part. One where a rule decides."""
+    if kind == "standing":
+        yield standing_parts(items)
+        return
     supplied: dict[str, set[str]] = {}
-    free: list[int] = []
-    for i, unit in enumerate(units):
+    for item, unit in zip(items, units, strict=True):
         if unit in unit_fixed:
-            supplied.setdefault(unit_fixed[unit], set()).add(items[i].label)
-        else:
-            free.append(i)
-    return deal([units[i] for i in free], [items[i].label for i in free], supplied=supplied, rng=rng)
+            supplied.setdefault(unit_fixed[unit], set()).add(item.label)
+    free = [i for i, unit in enumerate(units) if unit not in unit_fixed]
+    groups, labels = [units[i] for i in free], [items[i].label for i in free]
+    for attempt in range(DEALS):
+        yield deal(groups, labels, supplied=supplied, rng=np.random.default_rng((seed, attempt)))
 
 
 def _name(kind: Kind, fixed: Fixed, previous: Mapping[str, Any] | None) -> str:
