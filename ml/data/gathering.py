@@ -33,7 +33,7 @@ class Gathered:
         manifest: the images; an item's label is a class of the task or `malignant`, its columns tell the `source` and
             the `original_label`.
         membership: (n, k) float32, 1 where an image's label stands for that class: one 1 a row, several if coarse.
-        family: (n,) int64, the same number for near duplicates of one field.
+        family: (n,) int64, the same number for near duplicates of one field or cell.
         notes: what to know about the data, a sentence each, without paths.
         coarse: whether a label stands for several classes.
         sources: names of what was joined.
@@ -165,8 +165,10 @@ def _each_once(mapped: Sequence[Sequence[Item]], labels: LabelMap) -> list[tuple
     for places in copies:
         i = counted_copy(items, places, labels, dict(enumerate(ranks)))
         others = {items[j].group for j in places} - {items[i].group}
-        more = {OTHER_GROUPS: ", ".join(sorted(others))} if others else {}
-        kept.append((i, replace(items[i], columns={**items[i].columns, **more})))
+        item = items[i]  # the very one where it can be: it knows its SHA-256 already
+        if others:
+            item = replace(item, columns={**item.columns, OTHER_GROUPS: ", ".join(sorted(others))})
+        kept.append((i, item))
     return sorted(kept, key=lambda pair: pair[0])
 
 
