@@ -19,7 +19,7 @@ from ml.bundle import Bundle, read_bundle, seal
 from ml.data.manifest import Item
 from ml.evaluation.evidence import Evidence, Section, make_section, write_evidence
 from ml.evaluation.judging import judge
-from ml.evaluation.predictions import EvaluationError, Row
+from ml.evaluation.predictions import EvaluationError, Row, to_judged
 from ml.evaluation.report import figure_words
 from ml.head_export import check_head, replace_head
 from ml.head_fitting import Way
@@ -28,7 +28,7 @@ from ml.imaging.reading import read_image
 from ml.runtimes import open_runtime
 from ml.serving import Predictor
 from ml.site_fitting import SEED, Fitted, fit_site, own_head
-from ml.site_images import FloatArray, SiteImages, SiteProblem, judged_site, measure_site, one_hot
+from ml.site_images import FloatArray, SiteImages, SiteProblem, judged_site, measure_site, membership_of
 
 CROSS_VALIDATED = "images of the site it learnt from, each judged when its group was left out"
 UNUSED = "images of the site that it did not learn from"
@@ -55,8 +55,6 @@ def adapt(
     name: str,
     site: str,
     folder: Path,
-    classes: Sequence[str] | None = None,
-    membership: FloatArray | None = None,
     groups: Sequence[str] | None = None,
     seed: int = SEED,
     runtimes: Sequence[str] = ("openvino", "tensorflow"),
@@ -65,9 +63,9 @@ def adapt(
     """Adapt a bundle to a site's labelled images and write the result to `folder/name`, all of it or nothing.
 
     Args:
+        items: labelled with classes of the bundle, or `malignant`.
         name: of the bundle to come. site: what the laboratory calls the site.
-        classes: in the order of `membership`; must be the bundle's.
-        membership, groups: as in `measure_site`.
+        groups: of the images; None takes those of the items.
         runtimes: those the written head is checked in; the first one measures.
         progress: told how many images have been measured.
 
@@ -76,12 +74,11 @@ def adapt(
         HeadProblem: the adapted head could not be stored as it was fitted.
     """
     target = folder / name
-    _refuse(bundle, items, classes, target)
+    _refuse(bundle, items, target)
     images = measure_site(
         bundle,
         open_runtime(bundle, runtimes[0]),
         items,
-        membership=membership,
         groups=groups,
         progress=progress,
     )
@@ -131,7 +128,7 @@ def write_adapted(
     before, after = (
         (head.kernel.astype(np.float32), head.bias.astype(np.float32)) for head in (old, fitted.head)
     )
-    if fitted.choice.way.method not in ("keep",):
+    if fitted.choice.way.method != "keep":
         replace_head(folder, before, after)
     arrays = {**bundle.arrays, "head_kernel": after[0], "head_bias": after[1], **fitted.domain.arrays()}
     np.savez(folder / "serving.npz", allow_pickle=False, **arrays)
@@ -160,14 +157,7 @@ def cross_validated_section(
     """All figures on the images learnt from, each judged when its group was left out (the choice of the way aside)."""
     kept = ~images.refused & (fitted.scores <= fitted.domain.threshold)
     return make_section(
-        judged_site(
-            images.membership,
-            images.groups,
-            fitted.probabilities,
-            kept,
-            classes=bundle.classes,
-            malignant=bundle.malignant,
-        ),
+        judged_site(bundle, images, fitted.probabilities, kept),
         name=f"{site}, cross-validated",
         model=f"{bundle.name}, {fitted.choice.way.words}",
         data=site,
@@ -183,7 +173,6 @@ def before_after(
     items: Sequence[Item],
     *,
     site: str,
-    membership: FloatArray | None = None,
     seed: int = SEED,
     progress: Callable[[int], None] = lambda done: None,
 ) -> tuple[Section, Section]:
@@ -196,10 +185,8 @@ def before_after(
     used = sum(item.sha256 in learnt for item in items)
     if used:
         raise SiteProblem(f"{new.bundle.name} learnt from {used} of the images it should be judged on.")
-    before = site_section(old, items, site=site, membership=membership, seed=seed, progress=progress)
-    after = site_section(
-        new, items, site=site, membership=membership, seed=seed, progress=lambda n: progress(len(items) + n)
-    )
+    before = site_section(old, items, site=site, seed=seed, progress=progress)
+    after = site_section(new, items, site=site, seed=seed, progress=lambda n: progress(len(items) + n))
     return before, after
 
 
@@ -208,7 +195,6 @@ def site_section(
     items: Sequence[Item],
     *,
     site: str,
-    membership: FloatArray | None = None,
     split: str = UNUSED,
     seed: int = SEED,
     progress: Callable[[int], None] = lambda done: None,
@@ -216,33 +202,24 @@ def site_section(
     """What a predictor says of labelled images of a site, all figures with intervals.
 
     Args:
-        membership: (n, k) of the labels, as in `measure_site`.
+        items: labelled with classes of the bundle, or `malignant`.
         progress: told how many images have been judged.
 
     Raises:
-        SiteProblem: an unknown label. EvaluationError: no image could be read.
+        DataProblem: an unknown label. EvaluationError: no image could be read.
     """
     bundle = predictor.bundle
-    table = one_hot([item.label for item in items], bundle.classes) if membership is None else membership
+    membership_of([item.label for item in items], bundle)
     rows: list[Row] = []
-    readable: list[int] = []
-    for place, answer in enumerate(judge(items, predictor, bundle.classes)):
+    for done, answer in enumerate(judge(items, predictor, bundle.classes), start=1):
         if isinstance(answer, Row):
             rows.append(answer)
-            readable.append(place)
-        progress(place + 1)
+        progress(done)
     if not rows:
         raise EvaluationError(f"No image of {site} could be read.")
     lost = len(items) - len(rows)
     return make_section(
-        judged_site(
-            table[readable],
-            [row.group for row in rows],
-            np.array([row.probabilities for row in rows]),
-            np.array([row.kept for row in rows]),
-            classes=bundle.classes,
-            malignant=bundle.malignant,
-        ),
+        to_judged(rows, classes=bundle.classes, malignant=bundle.malignant),
         name=site,
         model=f"{bundle.name} on {predictor.runtime}",
         data=site,
@@ -252,9 +229,7 @@ def site_section(
     )
 
 
-def _refuse(bundle: Bundle, items: Sequence[Item], classes: Sequence[str] | None, target: Path) -> None:
-    if classes is not None and tuple(classes) != bundle.classes:
-        raise SiteProblem(f"{bundle.name} knows {', '.join(bundle.classes)}, not {', '.join(classes)}.")
+def _refuse(bundle: Bundle, items: Sequence[Item], target: Path) -> None:
     if target.exists():
         raise SiteProblem(f"There is a bundle {target.name} already: choose another name.")
     tested = set(bundle.manifest["data"].get("test_sha256", ()))

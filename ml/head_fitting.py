@@ -107,12 +107,43 @@ def losses(logits: FloatArray, membership: NDArray[np.floating]) -> FloatArray:
     return _log_sum(logits, np.ones_like(logits)) - _log_sum(logits, membership)
 
 
-def fit_way(way: Way, head: Head, pooled: NDArray[np.floating], membership: NDArray[np.floating]) -> Head:
+@dataclass(frozen=True)
+class Span:
+    """Where a change of the head can lie: n images about their mean, in units of their root mean square length.
+
+    Attributes:
+        mean: (c,). points: (n, m) coordinates of the images. back: (c, m) from coordinates to features.
+    """
+
+    mean: FloatArray
+    points: FloatArray
+    back: FloatArray
+
+    @classmethod
+    def of(cls, pooled: NDArray[np.floating]) -> Span:
+        """The span of (n, c) pooled features, without directions in which they do not differ."""
+        features = pooled.astype(np.float64)
+        mean = features.mean(axis=0)
+        left, singular, axes = np.linalg.svd(features - mean, full_matrices=False)
+        kept = singular > max(singular[0], 1e-12) * 1e-6
+        length = max(float(np.sqrt((singular**2).sum() / len(features))), 1e-12)
+        return cls(mean, left[:, kept] * singular[kept] / length, axes[kept].T / length)
+
+
+def fit_way(
+    way: Way,
+    head: Head,
+    pooled: NDArray[np.floating],
+    membership: NDArray[np.floating],
+    *,
+    span: Span | None = None,
+) -> Head:
     """Adapt a head to (n, c) pooled features with labels (n, k).
 
     Minimises mean log loss + SCALE_RIDGE/2 log(scale)^2 + BIAS_RIDGE/2 |bias|^2 + strength/2 |change|^2 of
     `scale * old logits + bias + z @ change`, where z are the features about their mean in units of their own
     root mean square length. The change lies in the span of the n images (representer theorem), so it is found there.
+    `span` is `Span.of(pooled)`, where it is known already.
     """
     if way.method == "keep":
         return head
@@ -120,14 +151,8 @@ def fit_way(way: Way, head: Head, pooled: NDArray[np.floating], membership: NDAr
         raise ValueError("Fine-tuning is a training; it is not fitted on pooled features.")
     old = head.logits(pooled)
     n, k = old.shape
-    mean = pooled.astype(np.float64).mean(axis=0)
-    if way.method == "refit_head":
-        left, singular, axes = np.linalg.svd(pooled.astype(np.float64) - mean, full_matrices=False)
-        kept = singular > max(singular[0], 1e-12) * 1e-6
-        length = max(float(np.sqrt((singular**2).sum() / n)), 1e-12)
-        points, back = left[:, kept] * singular[kept] / length, axes[kept].T / length
-    else:
-        points, back = np.zeros((n, 0)), np.zeros((pooled.shape[1], 0))
+    where = span or Span.of(pooled)
+    points = where.points if way.method == "refit_head" else where.points[:, :0]
     width = points.shape[1]
 
     def cost(values: FloatArray) -> tuple[float, FloatArray]:
@@ -145,12 +170,13 @@ def fit_way(way: Way, head: Head, pooled: NDArray[np.floating], membership: NDAr
         return float(losses(logits, membership).mean() + ridge / 2), gradient
 
     found = minimize(cost, np.zeros(1 + k + width * k), jac=True, method="L-BFGS-B", options={"maxiter": 500})
-    scale, bias, change = np.exp(found.x[0]), found.x[1 : k + 1], back @ found.x[k + 1 :].reshape(width, k)
+    scale, bias = np.exp(found.x[0]), found.x[1 : k + 1]
+    change = where.back[:, :width] @ found.x[k + 1 :].reshape(width, k)
     # Kept in the old head's units, so that saliency maps, which are linear in the kernel, keep theirs.
     temperature = head.temperature / scale
     return Head(
         head.kernel + change * temperature,
-        head.bias + (bias - mean @ change) * temperature,
+        head.bias + (bias - where.mean @ change) * temperature,
         float(temperature),
     )
 
@@ -194,18 +220,21 @@ def deal_folds(
 
 
 def cross_validate(
-    way: Way,
+    ways: Sequence[Way],
     head: Head,
     pooled: NDArray[np.floating],
     membership: NDArray[np.floating],
     folds: IntArray,
-) -> FloatArray:
-    """(n, k) calibrated logits, each image's from a fit on the other folds."""
-    logits = np.empty(membership.shape, dtype=np.float64)
+) -> dict[Way, FloatArray]:
+    """(n, k) calibrated logits by way, each image's from a fit on the other folds."""
+    said: dict[Way, FloatArray] = {way: np.empty(membership.shape, dtype=np.float64) for way in ways}
     for fold in np.unique(folds):
         out = folds == fold
-        logits[out] = fit_way(way, head, pooled[~out], membership[~out]).logits(pooled[out])
-    return logits
+        span = Span.of(pooled[~out])
+        for way in ways:
+            fitted = fit_way(way, head, pooled[~out], membership[~out], span=span)
+            said[way][out] = fitted.logits(pooled[out])
+    return said
 
 
 def choose(
@@ -229,10 +258,8 @@ def choose(
     """
     if folds is None:
         folds = np.stack([deal_folds(groups, membership, rng) for _ in range(REPEATS)])
-    said = {
-        way: np.stack([cross_validate(way, head, pooled, membership, dealt) for dealt in folds])
-        for way in ways
-    }
+    dealings = [cross_validate(ways, head, pooled, membership, dealt) for dealt in folds]
+    said = {way: np.stack([dealing[way] for dealing in dealings]) for way in ways}
     said.update(others or {})
     by_image = {
         way: np.stack([losses(one, membership) for one in logits]).mean(axis=0)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from ml.bundle import Bundle
 from ml.calibration import MINIMUM_BIN_SIZE, ConfidenceBins, softmax
@@ -78,6 +79,12 @@ def fit_site(bundle: Bundle, images: SiteImages, *, seed: int = SEED, ways: Sequ
         SiteProblem: too few images, of one kind or of one group alone.
     """
     _refuse_too_few(bundle, images)
+    # The matrices are small: on a busy machine, threads that wait for each other cost a hundred times what they save.
+    with threadpool_limits(1):
+        return _fit(bundle, images, seed=seed, ways=ways)
+
+
+def _fit(bundle: Bundle, images: SiteImages, *, seed: int, ways: Sequence[Way]) -> Fitted:
     old = own_head(bundle)
     choice = choose(
         old, images.pooled, images.membership, images.groups, rng=np.random.default_rng(seed), ways=ways

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.bundle import Bundle
-from ml.data.labels import MALIGNANT
-from ml.data.manifest import Item
+from ml.data.labels import MALIGNANT, LabelMap
+from ml.data.manifest import DataProblem, Item
 from ml.domain import appearance
+from ml.evaluation.coarse import Grouping
 from ml.evaluation.metrics import Judged
 from ml.imaging.preprocessing import is_field_shaped, normalise, squash
 from ml.imaging.quality import assess_quality
@@ -25,7 +26,7 @@ FloatArray = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 
 
-class SiteProblem(ValueError):
+class SiteProblem(DataProblem):
     """A site's images cannot be learnt from or judged on; one sentence that says what to do."""
 
 
@@ -74,21 +75,33 @@ class SiteImages:
         return np.asarray(~self.membership[:, benign].any(axis=1))
 
 
-def one_hot(labels: Sequence[str], classes: Sequence[str]) -> FloatArray:
-    """(n, k) membership of labels that are classes.
+@dataclass(frozen=True)
+class Seen:
+    """One picture as a bundle sees it: rows of `SiteImages`."""
+
+    pooled: FloatArray
+    appearance: FloatArray
+    refused: bool
+
+
+def see(bundle: Bundle, runtime: Runtime, pixels: Pixels) -> Seen:
+    """Run a bundle's graph and checks over one picture, (H, W, 3) RGB uint8, as serving does."""
+    squashed = squash(pixels, bundle.preprocessing.size)
+    image = normalise(bundle.preprocessing.contrast(bundle.preprocessing.correct_squashed(squashed)))
+    feature_maps, _ = runtime.run(image[None])
+    acceptable = assess_quality(pixels).acceptable and is_field_shaped(pixels, bundle.preprocessing.size)
+    pooled = np.asarray(feature_maps[0].mean(axis=(0, 1)), np.float32)
+    return Seen(pooled, appearance(squashed), not acceptable)
+
+
+def membership_of(labels: Sequence[str], bundle: Bundle) -> FloatArray:
+    """(n, k) of labels that are classes of the bundle or `malignant`.
 
     Raises:
-        SiteProblem: a label is none.
+        DataProblem: a label is neither.
     """
-    unknown = sorted(set(labels) - set(classes))
-    if unknown:
-        raise SiteProblem(
-            f"The model has no class called {', '.join(unknown)}: it knows {', '.join(classes)}. "
-            "A label map says which is which."
-        )
-    table = np.zeros((len(labels), len(classes)), np.float32)
-    table[np.arange(len(labels)), [list(classes).index(label) for label in labels]] = 1.0
-    return table
+    plain = LabelMap.parse({}, classes=bundle.classes, malignant=bundle.malignant)
+    return plain.membership(labels)
 
 
 def measure_site(
@@ -96,7 +109,6 @@ def measure_site(
     runtime: Runtime,
     items: Sequence[Item],
     *,
-    membership: FloatArray | None = None,
     groups: Sequence[str] | None = None,
     alter: Callable[[Item, Pixels], Pixels] = lambda item, pixels: pixels,
     progress: Callable[[int], None] = lambda done: None,
@@ -104,30 +116,23 @@ def measure_site(
     """Run a bundle over labelled images one by one, as serving does.
 
     Args:
-        membership: (n, k) of the labels; None where every label is a class.
+        items: labelled with classes of the bundle, or `malignant`.
         groups: of the images; None takes those of the items.
         alter: changes the pixels first (for simulated sites).
 
     Raises:
-        SiteProblem: an unknown label, or images that cannot be read.
+        DataProblem: an unknown label. SiteProblem: no image, or some that cannot be read.
     """
-    table = one_hot([item.label for item in items], bundle.classes) if membership is None else membership
-    if table.shape != (len(items), len(bundle.classes)) or not (table > 0).any(axis=1).all():
-        raise SiteProblem(f"Each image needs a label that stands for a class of {bundle.name}.")
-    pooled, seen, refused, unreadable = [], [], [], []
+    membership = membership_of([item.label for item in items], bundle)
+    if not items:
+        raise SiteProblem("There is no image of the site.")
+    seen: list[Seen] = []
+    unreadable: list[str] = []
     for done, item in enumerate(items, start=1):
         try:
-            pixels = alter(item, read_image(item.path).pixels)
+            seen.append(see(bundle, runtime, alter(item, read_image(item.path).pixels)))
         except UnreadableImage as error:
             unreadable.append(f"{item.name} ({error})")
-            continue
-        squashed = squash(pixels, bundle.preprocessing.size)
-        image = normalise(bundle.preprocessing.contrast(bundle.preprocessing.correct_squashed(squashed)))
-        feature_maps, _ = runtime.run(image[None])
-        pooled.append(feature_maps[0].mean(axis=(0, 1)))
-        seen.append(appearance(squashed))
-        acceptable = assess_quality(pixels).acceptable
-        refused.append(not (acceptable and is_field_shaped(pixels, bundle.preprocessing.size)))
         progress(done)
     if unreadable:
         raise SiteProblem(
@@ -135,53 +140,35 @@ def measure_site(
             "Mend them or take them out."
         )
     return SiteImages(
-        np.stack(pooled).astype(np.float32),
-        np.stack(seen),
-        np.asarray(table, np.float32),
+        np.stack([one.pooled for one in seen]),
+        np.stack([one.appearance for one in seen]),
+        membership,
         tuple(groups) if groups is not None else tuple(item.group for item in items),
-        np.asarray(refused, dtype=bool),
+        np.array([one.refused for one in seen], dtype=bool),
         tuple(item.sha256 for item in items),
     )
 
 
 def judged_site(
-    membership: FloatArray,
-    groups: Sequence[str],
-    probabilities: NDArray[np.float64],
-    kept: NDArray[np.bool_],
-    *,
-    classes: Sequence[str],
-    malignant: Collection[str],
+    bundle: Bundle, images: SiteImages, probabilities: NDArray[np.float64], kept: NDArray[np.bool_]
 ) -> Judged:
-    """Images with labels (n, k) and what was said of them, for the metrics.
+    """The images and what was said of them, for the metrics; where a label is coarse, on summed probabilities.
 
-    Where a label is coarse, all are judged on the coarse classes: the malignant ones become one, with their
-    probabilities summed.
-
-    Raises:
-        SiteProblem: a coarse label stands for a class that is not malignant.
+    Args:
+        probabilities: (n, k). kept: (n,) whether each image was given a class.
     """
-    names = list(classes)
-    table = membership.astype(np.float64)
-    coarse = (membership > 0).sum(axis=1) > 1
-    if coarse.any():
-        is_malignant = np.array([name in malignant for name in names])
-        if table[coarse][:, ~is_malignant].any():
-            raise SiteProblem("A coarse label may stand for malignant classes alone.")
-        table, probabilities = (_merged(values, is_malignant) for values in (table, probabilities))
-        names = [*(name for name in names if name not in malignant), MALIGNANT]
-        malignant = (MALIGNANT,)
+    coarse = (images.membership > 0).sum(axis=1) > 1
+    first = images.membership.argmax(axis=1).tolist()
+    labels = [
+        MALIGNANT if several else bundle.classes[number]
+        for several, number in zip(coarse.tolist(), first, strict=True)
+    ]
+    grouping = Grouping.of(set(labels), bundle.classes, bundle.malignant)
     return Judged.of(
-        [names[number] for number in table.argmax(axis=1).tolist()],
-        probabilities,
-        classes=names,
-        malignant=malignant,
-        groups=groups,
+        [grouping.label(label) for label in labels],
+        grouping.fold(probabilities),
+        classes=grouping.classes,
+        malignant=grouping.malignant,
+        groups=images.groups,
         kept=kept,
     )
-
-
-def _merged(values: NDArray[np.float64], is_malignant: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """(n, k) with the malignant columns summed into one, the last."""
-    joint = values[:, is_malignant].sum(axis=1, keepdims=True)
-    return np.concatenate([values[:, ~is_malignant], joint], axis=1)
