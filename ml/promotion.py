@@ -1,43 +1,34 @@
 """The gate of evidence: may a candidate bundle take over from the active one?
 
-Both judge the same locked images: test images of the active bundle that the candidate never learnt from. The
-differences are paired: each resample draws whole groups once and measures both bundles on the same draw.
-
-How the lower bounds stay sound where groups are few and differences rare. A percentile interval of G groups is too
-narrow by sqrt((G - 1) / G), and takes the normal's tails where it knows a spread from G groups alone; so the tails
-are those of the expanded percentile interval (Hesterberg 2015, *What Teachers Should Know About the Bootstrap*,
-section 5.3.2): level Phi(-sqrt(G / (G - 1)) t(G - 1)), 1.4 % instead of 2.5 % for 16 groups and the lowest resample
-of all for 4. A loss in a single group of many is drawn several times over in enough resamples to count. A class
-whose images are of one group has no spread between groups to see, so the bounds that rest on it are refused as
-unproven. Where both gave every image the same class the difference is 0, and so are its bounds: the words then say
-what that many images cannot show. All bounds are the lower ends of two-sided 95 % intervals, as everywhere here.
+Both judge the same locked images: test images of the active bundle that the candidate never learnt from.
+The differences are paired (`ml.evaluation.paired` says how their bounds stay sound where groups are few). All bounds
+are the ends of two-sided 95 % intervals, as everywhere here: a lower bound is passed with 97.5 % confidence.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm, t
 
 from ml.bundle import Bundle
-from ml.data.manifest import Item, Manifest
-from ml.evaluation.intervals import BLOCK, LEAST_DEFINED, LEVEL, RESAMPLES, Figure, figures, group_weights
-from ml.evaluation.judging import select
-from ml.evaluation.metrics import FloatArray, Judged, class_metrics
+from ml.evaluation.intervals import LEVEL, RESAMPLES, Figure, figures
+from ml.evaluation.metrics import Judged
+from ml.evaluation.paired import Difference, paired_differences
 from ml.evaluation.predictions import EvaluationError, Row, to_judged
+from ml.locked import locked_images
 from ml.promotion_evidence import evidence_gaps, saliency_figure
+
+__all__ = ["Check", "Verdict", "compare", "locked_images"]
 
 LARGEST_LOSS = 0.01
 """Balanced accuracy and sensitivity may be this much lower, and no more."""
 LARGEST_ECE = 0.03
 LARGEST_CORRELATION = 0.3
 LEAST_IMAGES = 100
-LEAST_GROUPS = 2
 COMPARED = {"balanced_accuracy": "balanced accuracy", "sensitivity_malignant": "sensitivity for malignant"}
 SHOWN = (*COMPARED, "ece")
 RULE_OF_THREE = 3.0
@@ -115,33 +106,6 @@ class Verdict:
         }
 
 
-def locked_images(
-    active: Bundle, manifests: Sequence[Manifest], *, candidate: Bundle | None = None
-) -> list[Item]:
-    """Return the test images of `active` among `manifests`, each once, found by SHA-256.
-
-    Images that `candidate` was trained or validated on are left out, and so is every image of a group it learnt
-    another image of. The data that the bundle was made from are looked at first, and the others only while images
-    are missing. Groups of several data sets are told apart by the data's name.
-    """
-    wanted = set(active.manifest["data"].get("test_sha256", ()))
-    classes = {name.casefold(): name for name in active.classes}
-    home = active.manifest["data"].get("name")
-    found: dict[str, Item] = {}
-    for manifest in sorted(manifests, key=lambda one: one.name != home):
-        if len(found) == len(wanted):
-            break
-        learnt_groups = _learnt_groups(manifest, candidate)
-        for item in _test_items(manifest, active):
-            label = classes.get(item.label.casefold())
-            if label is None or item.group in learnt_groups or _learnt(item, candidate):
-                continue
-            named = replace(item, label=label, group=f"{manifest.name}/{item.group}")
-            named.__dict__["sha256"] = item.sha256  # known already: a new item would read its file again
-            found.setdefault(item.sha256, named)
-    return list(found.values())
-
-
 def compare(
     candidate: Bundle,
     active: Bundle | None,
@@ -180,7 +144,7 @@ def compare(
     return Verdict(
         checks=(
             contract,
-            _enough(rows_candidate, locked, listed),
+            _enough(rows_candidate, judged, locked, listed),
             *_differences(judged, against, active, rng, resamples),
             _calibration(shown.get("candidate", ())),
             _saliency(candidate),
@@ -195,34 +159,6 @@ def compare(
         resamples=resamples,
         figures=shown,
     )
-
-
-# --- locked images ------------------------------------------------------------------------------------------
-
-
-def _learnt(item: Item, bundle: Bundle | None) -> bool:
-    return bundle is not None and item.sha256 in _learnt_hashes(bundle)
-
-
-def _learnt_hashes(bundle: Bundle) -> frozenset[str]:
-    known = bundle.__dict__.get("_learnt_hashes")
-    if known is None:
-        data = bundle.manifest["data"]
-        known = frozenset((*data.get("train_sha256", ()), *data.get("validation_sha256", ())))
-        bundle.__dict__["_learnt_hashes"] = known
-    return known
-
-
-def _learnt_groups(manifest: Manifest, bundle: Bundle | None) -> set[str]:
-    """Groups of a manifest of which the bundle learnt an image."""
-    return set() if bundle is None else {item.group for item in manifest if _learnt(item, bundle)}
-
-
-def _test_items(manifest: Manifest, bundle: Bundle) -> tuple[Item, ...]:
-    try:
-        return select(manifest.items, bundle.manifest["data"], part="test").items
-    except EvaluationError:  # none of them is here
-        return ()
 
 
 # --- the checks ---------------------------------------------------------------------------------------------
@@ -251,19 +187,18 @@ def _promises(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def _enough(rows: Sequence[Row], locked: Bundle, listed: int) -> Check:
+def _enough(rows: Sequence[Row], judged: Judged | None, locked: Bundle, listed: int) -> Check:
     n = len(rows)
-    by_class = Counter(row.label for row in rows)
-    missing = [name for name in locked.classes if not by_class[name]]
+    missing = judged.missing_classes if judged is not None else ()
     of = f"{n} of the {listed} locked test images of {locked.name}"
+    words, passed = f"Judged on {of}, {len({row.group for row in rows})} groups.", True
     if n < LEAST_IMAGES:
         words = f"Unproven: {of} are at hand and unknown to the candidate, and {LEAST_IMAGES} are the least."
-        return Check(IMAGES, False, words, value=float(n), limit=float(LEAST_IMAGES))
-    if missing:
+        passed = False
+    elif missing:
         words = f"Unproven: among {of} none is labelled {' or '.join(missing)}."
-        return Check(IMAGES, False, words, value=float(n), limit=float(LEAST_IMAGES))
-    words = f"Judged on {of}, {len({row.group for row in rows})} groups."
-    return Check(IMAGES, True, words, value=float(n), limit=float(LEAST_IMAGES))
+        passed = False
+    return Check(IMAGES, passed, words, value=float(n), limit=float(LEAST_IMAGES))
 
 
 def _differences(
@@ -283,79 +218,27 @@ def _differences(
             Check(name, None, f"The {word} could not be compared.", limit=-LARGEST_LOSS)
             for name, word in COMPARED.items()
         ]
-    return _paired_checks(judged, against, rng, resamples)
+    same = bool((judged.predicted == against.predicted).all())
+    found = paired_differences(judged, against, tuple(COMPARED), rng=rng, resamples=resamples)
+    return [_paired_check(one, same, len(judged)) for one in found]
 
 
-def _paired_checks(
-    candidate: Judged, active: Judged, rng: np.random.Generator, resamples: int
-) -> list[Check]:
-    """The differences candidate - active, with intervals from the same draws of groups for both."""
-    estimates = {name: _difference(candidate, active, None, name)[0] for name in COMPARED}
-    draws: dict[str, list[FloatArray]] = {name: [] for name in COMPARED}
-    if candidate.group_count >= LEAST_GROUPS:
-        size = max(1, min(resamples, BLOCK // len(candidate)))
-        for start in range(0, resamples, size):
-            weights = group_weights(candidate.groups, rng, min(size, resamples - start))
-            for name in COMPARED:
-                draws[name].append(_difference(candidate, active, weights, name))
-    same = bool((candidate.predicted == active.predicted).all())
-    return [
-        _paired_check(name, estimates[name], draws[name], _groups_for(name, candidate), same, len(candidate))
-        for name in COMPARED
-    ]
-
-
-def _difference(candidate: Judged, active: Judged, weights: FloatArray | None, name: str) -> FloatArray:
-    """(b,) differences of a metric; nan where it is not defined."""
-    theirs, ours = class_metrics(candidate, weights).get(name), class_metrics(active, weights).get(name)
-    if theirs is None or ours is None:
-        return np.full(1 if weights is None else len(weights), math.nan)
-    return theirs.values - ours.values
-
-
-def _groups_for(name: str, judged: Judged) -> int:
-    """How many groups the spread of a metric is known from; 0 where a class it rests on is of one group alone."""
-    each = [len(set(judged.groups[judged.labels == label].tolist())) for label in set(judged.labels.tolist())]
-    if name == "sensitivity_malignant":
-        malignant = judged.is_malignant[judged.labels]
-        count = len(set(judged.groups[malignant].tolist()))
-        return count if count >= LEAST_GROUPS else 0
-    return judged.group_count if min(each) >= LEAST_GROUPS else 0
-
-
-def _paired_check(
-    name: str, estimate: float, draws: list[FloatArray], groups: int, same: bool, n: int
-) -> Check:
-    word = COMPARED[name]
-    known = np.concatenate(draws) if draws else np.empty(0)
-    share = float(np.isfinite(known).mean()) if len(known) else 0.0
-    if groups == 0 or share < LEAST_DEFINED or not math.isfinite(estimate):
-        words = f"Unproven: the {word} rests on a class with images of a single group, or none."
-        value = float(estimate) if math.isfinite(estimate) else None
-        return Check(name, None, words, value=value, limit=-LARGEST_LOSS)
-    tail = expanded_tail(groups)
-    low, high = (float(bound) for bound in np.nanquantile(known, [tail, 1 - tail]))
-    low, high, value = min(low, float(estimate)), max(high, float(estimate)), float(estimate)
-    passed = low > -LARGEST_LOSS
+def _paired_check(found: Difference, same: bool, n: int) -> Check:
+    word = COMPARED[found.name]
+    if found.value is None or found.low is None or found.high is None:
+        words = f"Unproven: the {word} rests on a class with images of a single group, or of none."
+        return Check(found.name, None, words, value=found.value, limit=-LARGEST_LOSS)
     words = (
-        f"The {word} differs by {_points(value)} percentage points (95 % interval {_points(low)} to "
-        f"{_points(high)}); the lower end must be above {_points(-LARGEST_LOSS)}."
+        f"The {word} differs by {_points(found.value)} percentage points (95 % interval {_points(found.low)} to "
+        f"{_points(found.high)}); the lower end must be above {_points(-LARGEST_LOSS)}."
     )
     if same:
         words += (
             f" Both gave each of the {n} images the same class; up to {100 * min(1.0, RULE_OF_THREE / n):.1f} % of "
             "images like these could still be classed differently."
         )
-    return Check(name, passed, words, value=value, low=low, high=high, limit=-LARGEST_LOSS)
-
-
-def expanded_tail(groups: int, level: float = LEVEL) -> float:
-    """Share of resamples to leave out at each end for an interval of `level`; smaller than (1 - level) / 2.
-
-    Hesterberg 2015, section 5.3.2: Phi(-sqrt(n / (n - 1)) t(1 - alpha / 2, n - 1)) for n >= 2 groups.
-    """
-    spread = math.sqrt(groups / (groups - 1)) * float(t.ppf((1 + level) / 2, groups - 1))
-    return float(norm.cdf(-spread))
+    passed = found.low > -LARGEST_LOSS
+    return Check(found.name, passed, words, found.value, found.low, found.high, -LARGEST_LOSS)
 
 
 def _figures(judged: Judged, rng: np.random.Generator, resamples: int) -> list[Figure]:

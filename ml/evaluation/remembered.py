@@ -65,7 +65,7 @@ def remembered_rows(
                     continue
                 known[item.sha256] = answer
                 if memory is not None:
-                    memory.write(_line(answer))
+                    memory.write(line_of(answer))
                     memory.flush()
         finally:
             if memory is not None:
@@ -88,7 +88,8 @@ def _open(place: Path) -> IO[str] | None:
         return None
 
 
-def _line(row: Row) -> str:
+def line_of(row: Row) -> str:
+    """One line of the file: what was said of an image, without the name and label it has in some data."""
     return (
         json.dumps(
             {
