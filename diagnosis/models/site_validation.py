@@ -12,7 +12,8 @@ from diagnosis.models.model_version import ModelVersion
 
 class SiteValidation(ImmutableModel):
     """`before` and `after` are evidence sections (`ml.evaluation.evidence.Section.to_dict()`) on the same images
-    of the site, none of which the version learnt from; `before` is the version it was adapted from, if any."""
+    of the site, none of which the version learnt from (or, where there were too few, each judged by what was fitted
+    without its group: `after["split"]` says which); `before` is the version it was adapted from, if any."""
 
     site = models.ForeignKey(Site, on_delete=models.PROTECT, related_name="validations")
     model_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="site_validations")
