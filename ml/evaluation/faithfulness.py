@@ -27,12 +27,13 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from ml.bundle import Bundle
-from ml.calibration import apply_temperature
 from ml.data.manifest import Item
-from ml.evaluation.intervals import LEVEL, RESAMPLES, Figure, group_weights
+from ml.evaluation.deletion import ORDERS, curve_figures, deletion_and_insertion
+from ml.evaluation.intervals import RESAMPLES, Figure
+from ml.evaluation.means import Means
 from ml.evaluation.predictions import EvaluationError
 from ml.imaging.nuclei import nucleus_mask
-from ml.imaging.preprocessing import background_colour, normalise
+from ml.imaging.preprocessing import normalise
 from ml.imaging.reading import UnreadableImage, read_image
 from ml.runtimes import Runtime, open_runtime
 from ml.saliency import min_max, saliency_map, upsample
@@ -47,11 +48,14 @@ IMAGES: Final = 60
 DRAWS: Final = 8
 """Networks drawn anew at each step of the cascade: one alone may correlate by luck, and all its images with it."""
 
-STEPS: Final = 10
-BLUR: Final = 0.08
-"""Sigma of the blurred picture that insertion starts from, as a share of the picture's side: no cell is left."""
-
-ORDERS: Final = ("map", "shuffled", "centre")
+STAGES: Final = {
+    "head": "the dense head",
+    "block5": "head and last dense block",
+    "block4": "head and last two blocks",
+    "block3": "head and last three blocks",
+    "whole": "the whole network",
+}
+"""Name of each step of the cascade, and in words what is drawn anew."""
 
 
 class Networks(Protocol):
@@ -136,7 +140,7 @@ def measure_faithfulness(
     if not seen:
         raise EvaluationError("No image of the test part could be read to measure the saliency on.")
     groups = np.unique([one.group for one in seen], return_inverse=True)[1].astype(np.intp)
-    mean = _Means(
+    mean = Means(
         groups,
         f"{split}, {len(seen)} images drawn evenly by class",
         int(bootstrap.integers(2**32)),
@@ -144,14 +148,14 @@ def measure_faithfulness(
     )
     correlations = _randomised(bundle, seen, networks, weights, progress)
     curves = [
-        _curves(bundle, one, runtime, shuffling)
+        deletion_and_insertion(bundle, one.prepared, one.saliency, one.given, runtime, shuffling)
         for one in progress(seen, len(seen), "Deleting and inserting")
     ]
     by_name = {name: np.stack([row[name] for row in curves]) for name in curves[0]}
     return Faithfulness(
         figures=(
             *_randomisation_figures(correlations, seen, mean, partners),
-            *_curve_figures(by_name, mean),
+            *curve_figures(by_name, mean),
             *_leukocyte_figures(seen, mean),
         ),
         curves={
@@ -216,9 +220,10 @@ def _randomised(
     progress: Track,
 ) -> dict[str, dict[str, FloatArray]]:
     """Return step of the cascade -> "rank" and "linear" -> (n, draws) correlations with the own maps."""
-    from ml.evaluation.randomised import STAGES, RandomisedNetwork
+    if networks is None:
+        from ml.evaluation.randomised import RandomisedNetwork
 
-    networks = networks or RandomisedNetwork(bundle)
+        networks = RandomisedNetwork(bundle)
     images = normalise(np.stack([one.prepared for one in seen]))
     found: dict[str, dict[str, FloatArray]] = {}
     for stage in progress(list(STAGES), len(STAGES), "Drawing weights anew"):
@@ -239,7 +244,7 @@ def _randomised(
 def _randomisation_figures(
     correlations: Mapping[str, Mapping[str, FloatArray]],
     seen: Sequence[_Seen],
-    mean: _Means,
+    mean: Means,
     rng: np.random.Generator,
 ) -> list[Figure]:
     whole = correlations["whole"]
@@ -265,72 +270,10 @@ def _randomisation_figures(
     return [*figures, mean.of("saliency_other_image", np.asarray(others))]
 
 
-# --- deletion and insertion -----------------------------------------------------------------------------------
-
-
-def _curves(bundle: Bundle, one: _Seen, runtime: Runtime, rng: np.random.Generator) -> dict[str, FloatArray]:
-    """Return "deletion/ORDER" and "insertion/ORDER" -> (STEPS + 1,) probabilities of the class given."""
-    size = bundle.preprocessing.size
-    glass = np.broadcast_to(
-        np.rint(background_colour(one.prepared, (0.0, 0.0))).astype(np.uint8), one.prepared.shape
-    )
-    blurred = np.asarray(cv2.GaussianBlur(one.prepared, (0, 0), BLUR * size), np.uint8)
-    maps = {
-        "map": one.saliency,
-        "shuffled": rng.permutation(one.saliency.ravel()).reshape(one.saliency.shape),
-        "centre": _centre(one.saliency.shape),
-    }
-
-    def probability(image: Pixels) -> float:
-        _, logits = runtime.run(normalise(image)[None])
-        return float(apply_temperature(logits[0], bundle.temperature)[one.given])
-
-    ends = {"plain": probability(one.prepared), "glass": probability(glass), "blurred": probability(blurred)}
-    found = {}
-    for order, values in maps.items():
-        place = _places(values, size, rng)
-        deleted, inserted = [ends["plain"]], [ends["blurred"]]
-        for step in range(1, STEPS):
-            first = (place < step / STEPS)[..., None]
-            deleted.append(probability(np.where(first, glass, one.prepared)))
-            inserted.append(probability(np.where(first, one.prepared, blurred)))
-        found[f"deletion/{order}"] = np.asarray([*deleted, ends["glass"]])
-        found[f"insertion/{order}"] = np.asarray([*inserted, ends["plain"]])
-    return found
-
-
-def _places(values: FloatMap, size: int, rng: np.random.Generator) -> FloatArray:
-    """Return (size, size): when each pixel's turn comes, 0..1, the map's highest first and equals in random order."""
-    flat = upsample(values, (size, size)).ravel()
-    order = np.lexsort((rng.random(len(flat)), -flat))
-    places = np.empty(len(flat))
-    places[order] = np.arange(len(flat)) / len(flat)
-    return places.reshape(size, size)
-
-
-def _centre(shape: tuple[int, ...]) -> FloatMap:
-    """A map that knows nothing but where the middle is."""
-    rows, columns = (np.arange(side) - (side - 1) / 2 for side in shape)
-    return np.exp(-(rows[:, None] ** 2 + columns[None] ** 2) / (max(shape) / 2) ** 2).astype(np.float32)
-
-
-def _curve_figures(curves: Mapping[str, FloatArray], mean: _Means) -> list[Figure]:
-    areas = {name: np.trapezoid(values, dx=1 / STEPS, axis=1) for name, values in curves.items()}
-    figures = []
-    # A true map makes the probability fall early when its places go, and rise early when they come.
-    for what, sign in (("deletion", -1.0), ("insertion", 1.0)):
-        figures += [mean.of(f"saliency_{what}/{order}", areas[f"{what}/{order}"]) for order in ORDERS]
-        figures += [
-            mean.of(f"saliency_{what}_gain/{order}", sign * (areas[f"{what}/map"] - areas[f"{what}/{order}"]))
-            for order in ORDERS[1:]
-        ]
-    return figures
-
-
 # --- leukocytes -----------------------------------------------------------------------------------------------
 
 
-def _leukocyte_figures(seen: Sequence[_Seen], mean: _Means) -> list[Figure]:
+def _leukocyte_figures(seen: Sequence[_Seen], mean: Means) -> list[Figure]:
     shares = np.asarray([_mass_on(one.saliency, one.nuclei) for one in seen])
     chance = np.asarray([one.nuclei.mean() for one in seen])
     best = np.asarray([_mass_on(_coarse(one.nuclei, one.saliency.shape), one.nuclei) for one in seen])
@@ -361,39 +304,3 @@ def _coarse(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> FloatMap:
     """The mask as a map of the given (h, w): the share of nuclei in each cell, scaled as maps are."""
     cells = cv2.resize(mask.astype(np.float32), (shape[1], shape[0]), interpolation=cv2.INTER_AREA)
     return min_max(cells)
-
-
-# --- means with intervals -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Means:
-    """Means over images as figures; `groups` (n,) are the images' group numbers. All share one bootstrap's draws."""
-
-    groups: NDArray[np.intp]
-    split: str
-    seed: int
-    resamples: int
-
-    def of(self, name: str, values: FloatArray) -> Figure:
-        """Mean of (n,) values, nan ones left out, with an interval over whole groups."""
-        return self.of_networks(name, values[:, None])
-
-    def of_networks(self, name: str, values: FloatArray) -> Figure:
-        """Mean of (n, d) values of n images under d networks, with an interval over groups and networks."""
-        known = np.isfinite(values).all(axis=1)
-        values, groups = values[known], np.unique(self.groups[known], return_inverse=True)[1]
-        n, draws = values.shape
-        count = int(groups.max()) + 1 if n else 0
-        value, low, high, method = float("nan"), float("nan"), float("nan"), "none"
-        if n:
-            value = float(values.mean())
-        if count > 1:
-            rng = np.random.default_rng(self.seed)
-            images = group_weights(groups.astype(np.intp), rng, self.resamples)
-            networks = rng.multinomial(draws, np.full(draws, 1 / draws), size=self.resamples)
-            means = ((images @ values) * networks).sum(axis=1) / (images.sum(axis=1) * draws)
-            tail = (1 - LEVEL) / 2
-            low, high = (float(bound) for bound in np.quantile(means, [tail, 1 - tail]))
-            low, high, method = min(low, value), max(high, value), "bootstrap"
-        return Figure(name, value, low, high, n, count, self.split, method)

@@ -25,15 +25,6 @@ from ml.network import LOGITS_LAYER, with_feature_map
 
 FloatArray = NDArray[np.float32]
 
-STAGES: Final = {
-    "head": "the dense head",
-    "block5": "head and last dense block",
-    "block4": "head and last two blocks",
-    "block3": "head and last three blocks",
-    "whole": "the whole network",
-}
-"""Name of each step of the cascade, and in words what is drawn anew."""
-
 _DEPTH: Final = {"head": 6, "block5": 5, "block4": 4, "block3": 3, "whole": 0}
 _BLOCK: Final = re.compile(r"(?:conv|pool)(\d)")
 
@@ -58,7 +49,7 @@ class RandomisedNetwork:
 
         Args:
             images: (n, S, S, 3) normalised. They are shown as one batch, whose statistics normalise it.
-            stage: one of `STAGES`.
+            stage: one of `ml.evaluation.faithfulness.STAGES`.
         """
         fresh = [layer for layer in self._model.layers if layer.weights and _depth(layer) >= _DEPTH[stage]]
         # Layers that keep their weights keep their statistics too; those of the fresh ones are the batch's.

@@ -76,14 +76,16 @@ def _parallel(trials: Sequence[Trial]) -> Plot:
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     pruned = len(shown) - len(complete)
-    axes.set_title(
-        f"Search: {len(complete)} complete trials" + (f", {pruned} pruned (grey)" if pruned else "")
-    )
+    said = [f"{len(complete)} complete trials", *([f"{pruned} pruned (grey)"] if pruned else [])]
+    if complete:
+        winner = min(complete, key=lambda trial: float(trial["value"]))
+        said.append(f"best: trial {winner['number']}, loss {float(winner['value']):.4f}")
+    axes.set_title("Search: " + ", ".join(said), pad=12)
     if complete and len(complete) > 1:
         colours = ScalarMappable(Normalize(scale.vmin, scale.vmax), RAMP)
         bar = plot.colorbar(colours, ax=axes, pad=0.01, fraction=0.03)
         bar.set_label("validation log loss")
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
     return plot
 
 
