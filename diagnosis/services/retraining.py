@@ -1,0 +1,287 @@
+"""A retraining from labelled images to a candidate: check, split, search, refit, assemble, measure, register.
+
+The active model is read and never written. Whatever was done is kept in the training's work folder, so that a run that
+was stopped or killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from django.conf import settings
+
+from diagnosis.models import ModelVersion, Training, User
+from diagnosis.services import retraining_data, trainings
+from diagnosis.services.retraining_data import Prepared
+from diagnosis.services.retraining_stages import Stages
+from diagnosis.services.retraining_start import RetrainProblem
+from diagnosis.services.trials import Stopped, Watch
+from ml.bundle import BundleError
+from ml.cache import cache_dir
+from ml.data.manifest import DataProblem
+from ml.saving import TrainingProblem, storage_problem
+
+logger = logging.getLogger(__name__)
+
+UNFORESEEN = "The training stopped with an error that was not foreseen; its log says more."
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,78}")
+
+CHECK = "checking the images"
+
+
+@dataclass(frozen=True)
+class RetrainRequest:
+    """What is asked of a retraining, as `manage.py retrain` explains it.
+
+    Attributes:
+        laboratory: slug of the laboratory whose reviewed images or site are meant.
+        size: side of the input in pixels; None keeps that of the model started from.
+        epochs: of the refit. trial_epochs: of a trial; None leaves it to each fidelity.
+        budget_minutes: for the search, after which no trial begins.
+        blocks: layers of each dense block when not started from a bundle: for a smaller sister of DenseNet-121.
+    """
+
+    data: tuple[Path, ...] = ()
+    task: str = "field"
+    reviewed: bool = False
+    laboratory: str = ""
+    site: str = ""
+    label_map: Mapping[str, str] = field(default_factory=dict)
+    trials: int = 8
+    search: Literal["random", "asha", "tpe"] = "random"
+    distributed: bool = False
+    start: str = "active"
+    weights: Path | None = None
+    size: int | None = None
+    epochs: int = 15
+    trial_epochs: int | None = None
+    depth: Literal["all", "head"] = "all"
+    budget_minutes: float | None = None
+    seed: int = 20
+    name: str = ""
+    blocks: tuple[int, ...] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        values = asdict(self)
+        return {
+            **values,
+            "data": [str(place) for place in self.data],
+            "weights": str(self.weights) if self.weights else None,
+            "label_map": dict(self.label_map),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RetrainRequest:
+        """What `as_dict` gave, also after a way through JSON."""
+        known = {one.name for one in fields(cls)}
+        found = {key: value for key, value in values.items() if key in known}
+        return cls(
+            **{
+                **found,
+                "data": tuple(Path(place) for place in found["data"]),
+                "weights": Path(found["weights"]) if found.get("weights") else None,
+                "blocks": tuple(found["blocks"]) if found.get("blocks") else None,
+            }
+        )
+
+
+class Observer(Protocol):
+    """Who follows a retraining: a terminal, a log, a test."""
+
+    def say(self, text: str) -> None:
+        """A sentence worth keeping."""
+
+    def show(self, progress: Mapping[str, Any]) -> None:
+        """Where the training stands, as `Training.progress` describes it; many times a second."""
+
+    def should_stop(self) -> bool:
+        """Asked often; once it is true, the training ends at the next step, resumable."""
+
+
+def check(*, request: RetrainRequest, observer: Observer) -> tuple[Prepared, dict[str, Any]]:
+    """Everything that can refuse a training, and what `--dry-run` prints: {images, split, ..., expected}.
+
+    Raises RetrainProblem or TrainingRefused with one sentence; writes nothing but caches.
+    """
+    _check_numbers(request)
+    _check_name(request)
+    with _in_words(cache_dir()):
+        prepared = retraining_data.prepare(request, progress=_reading(observer))
+        images, size = len(prepared.manifest), prepared.preprocessing.size
+        for place in (cache_dir(), Path(settings.LEUKOSCOPE_OWN_BUNDLES)):
+            retraining_data.check_room(place, images, size)
+    return prepared, prepared.describe()
+
+
+def retrain(*, request: RetrainRequest, observer: Observer, actor: User | None = None) -> Training:
+    """Run a retraining to its end; returns its row, done or stopped.
+
+    Raises:
+        RetrainProblem: the training can't be, or failed; one sentence, which its row keeps too.
+        TrainingRefused: another one of this task is running.
+    """
+    trainings.refuse_second(task=request.task)
+    prepared, facts = check(request=request, observer=observer)
+    request = replace(request, name=request.name or _next_name(request.task))
+    work = cache_dir() / "retrain" / request.name
+    lock = trainings.WorkLock(work)
+    lock.take()
+    try:
+        for leftover in work.iterdir():  # of a training whose row was never made
+            if leftover.name != trainings.LOCK:
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        retraining_data.store(prepared, work)
+        training = trainings.begin(
+            task=request.task, name=request.name, work=work, options=request.as_dict(), data=facts,
+            laboratory=prepared.laboratory, site=prepared.site, actor=actor,
+        )  # fmt: skip
+        return _conduct(training, request, prepared, observer)
+    finally:
+        lock.release()
+
+
+def resume(
+    *,
+    task: str,
+    name: str = "",
+    distributed: bool | None = None,
+    observer: Observer,
+    actor: User | None = None,
+) -> Training:
+    """Go on with a training that was stopped, failed or killed: the same images, split, study and epoch.
+
+    Raises as `retrain`.
+    """
+    training = trainings.unfinished(task=task, name=name or None)
+    trainings.refuse_second(task=task)
+    request = RetrainRequest.from_dict(training.options)
+    if distributed is not None:
+        request = replace(request, distributed=distributed)
+    work = Path(training.work)
+    if not work.is_dir():
+        raise RetrainProblem(f"The work folder of {training.name} is gone: start anew without --resume.")
+    lock = trainings.WorkLock(work)
+    lock.take()
+    try:
+        with _in_words(work):
+            prepared = retraining_data.restore(request, work)
+            retraining_data.check_room(work, len(prepared.manifest), prepared.preprocessing.size)
+        training = trainings.resume(training=training, options=request.as_dict(), actor=actor)
+        observer.say(f"Going on with {training.name}.")
+        return _conduct(training, request, prepared, observer)
+    finally:
+        lock.release()
+
+
+def _conduct(training: Training, request: RetrainRequest, prepared: Prepared, observer: Observer) -> Training:
+    """Run the stages, and end the row whatever happens."""
+    with trainings.Live(training) as live:
+
+        def update(values: Mapping[str, Any]) -> None:
+            observer.show(live.update(values))
+
+        def should_stop() -> bool:
+            return observer.should_stop() or live.taken_over.is_set()
+
+        stages = Stages(training, request, prepared, Watch(update, observer.say, should_stop))
+        version, failure = None, ""
+        error: Exception | None = None
+        try:
+            with _in_words(Path(training.work)):
+                version = stages.run()
+        except (Stopped, KeyboardInterrupt):
+            pass
+        except RetrainProblem as problem:
+            failure, error = str(problem), problem
+        except Exception as problem:
+            logger.exception("The training %s failed", training.name)
+            failure, error = UNFORESEEN, problem
+    if error is not None:
+        trainings.fail(training=training, failure=failure)
+        raise error
+    if version is None:
+        trainings.stop(training=training)
+    else:
+        trainings.finish(training=training, result=version)
+        stages.clear()
+    return training
+
+
+def expect(*, request: RetrainRequest, prepared: Prepared, observer: Observer) -> dict[str, float]:
+    """Seconds that the search and the refit will take here, from a few measured steps."""
+    return {}
+
+
+def _check_numbers(request: RetrainRequest) -> None:
+    wanted = (
+        (request.trials >= 0, "--trials must not be negative."),
+        (request.epochs >= 1, "--epochs must be at least 1."),
+        (request.trial_epochs is None or request.trial_epochs >= 1, "--trial-epochs must be at least 1."),
+        (request.size is None or (32 <= request.size <= 512 and request.size % 32 == 0),
+         "--size must be a multiple of 32 between 32 and 512."),
+        (request.budget_minutes is None or request.budget_minutes > 0, "--budget must be above 0 minutes."),
+        (request.seed >= 0, "--seed must not be negative."),
+        (request.trials > 0 or not request.distributed, "--distributed shares trials: ask for some with --trials."),
+    )  # fmt: skip
+    for holds, sentence in wanted:
+        if not holds:
+            raise RetrainProblem(sentence)
+
+
+def _taken_names() -> set[str]:
+    folders = (Path(settings.LEUKOSCOPE_BUNDLES), Path(settings.LEUKOSCOPE_OWN_BUNDLES))
+    return {
+        *(place.name for folder in folders if folder.is_dir() for place in folder.iterdir()),
+        *ModelVersion.objects.values_list("name", flat=True),
+        *Training.objects.values_list("name", flat=True),
+    }
+
+
+def _check_name(request: RetrainRequest) -> None:
+    if request.name and not NAME.fullmatch(request.name):
+        raise RetrainProblem("--name may have small letters, digits, dots, dashes and underscores alone.")
+    if request.name in _taken_names():
+        raise RetrainProblem(
+            f"There is a training or model called {request.name} already: choose another --name."
+        )
+
+
+def _next_name(task: str) -> str:
+    """`field-2` after `field-1`: the number after the highest that any bundle, version or training has."""
+    numbers = [
+        int(found[1]) for name in _taken_names() if (found := re.fullmatch(rf"{re.escape(task)}-(\d+)", name))
+    ]
+    return f"{task}-{max(numbers, default=0) + 1}"
+
+
+def _reading(observer: Observer) -> Callable[[int, int], None]:
+    def progress(done: int, total: int) -> None:
+        if observer.should_stop():
+            raise RetrainProblem("Stopped before the training began; nothing was changed.")
+        observer.show({"stage": CHECK, "done": done, "total": total})
+
+    return progress
+
+
+@contextmanager
+def _in_words(folder: Path) -> Iterator[None]:
+    """Give every foreseen error as RetrainProblem, a full disk included."""
+    try:
+        yield
+    except RetrainProblem:
+        raise
+    except (DataProblem, TrainingProblem, BundleError) as problem:
+        raise RetrainProblem(str(problem)) from problem
+    except (OSError, RuntimeError, ValueError) as error:
+        no_room = storage_problem(error, folder)
+        if no_room is None:
+            raise
+        raise RetrainProblem(str(no_room)) from error

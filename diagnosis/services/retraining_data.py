@@ -1,0 +1,249 @@
+"""What a training learns from and starts from: checked, split once, and kept in its work folder.
+
+`prepare` does everything that can refuse a training, before any of its hours is spent. What it decided (the images
+with their hashes, the split) is written down, so that `--resume` and the workers of a shared search use the same.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diagnosis.models import Laboratory, Site
+from diagnosis.services.retraining_start import (
+    RetrainProblem,
+    Start,
+    already_split,
+    preprocessing_of,
+    start_of,
+)
+from ml.cache import cache_dir
+from ml.data.gathering import Gathered, describe, gather, split_for
+from ml.data.manifest import Item, Manifest, load_manifest
+from ml.data.splits import Split
+from ml.imaging.preprocessing import Preprocessing
+from ml.tasks import Task, UnknownTask, task_named
+
+if TYPE_CHECKING:
+    from diagnosis.services.retraining import RetrainRequest
+    from ml.batches import Examples
+
+IMAGES = "images.json"
+PARTS = ("train", "validation", "test", "left_out")
+SMALLEST_DISK = 1_500_000_000
+"""Bytes that checkpoints, cached features and a bundle of a DenseNet-121 take, beside the images."""
+
+Progress = Callable[[int, int], None]
+"""Told how many images of how many were read."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Checked images, their split, and where the network starts."""
+
+    task: Task
+    gathered: Gathered
+    split: Split
+    start: Start
+    preprocessing: Preprocessing
+    laboratory: Laboratory | None
+    site: Site | None
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.gathered.manifest
+
+    def items(self, part: str) -> list[Item]:
+        return [self.manifest.items[i] for i in getattr(self.split, part)]
+
+    def examples(self, part: str, *, progress: Progress = lambda done, total: None) -> Examples:
+        """A part's images, decoded and corrected, from a cache that all trainings share. Imports TensorFlow."""
+        from ml.batches import Examples
+        from ml.data.preparing import cached_corrected
+
+        images = cached_corrected(
+            self.items(part), self.preprocessing, cache=cache_dir() / "images", progress=progress
+        )
+        return Examples(images, membership=self.gathered.membership[list(getattr(self.split, part))])
+
+    def describe(self) -> dict[str, Any]:
+        """Counts, groups, duplicates, leaks and notes as JSON; no paths."""
+        return describe(self.gathered, self.split)
+
+
+def prepare(request: RetrainRequest, *, progress: Progress) -> Prepared:
+    """Check everything a training needs.
+
+    Raises:
+        RetrainProblem, DataProblem, ManifestError: with one sentence.
+    """
+    task = known_task(request.task)
+    laboratory, site = place_of(request)
+    start = start_of(request, task, laboratory)
+    preprocessing = preprocessing_of(request, start)
+    sources = [load_manifest(place) for place in request.data]
+    if request.reviewed:
+        sources.append(_reviewed(task, laboratory, site))
+    if not sources:
+        raise RetrainProblem("Name images to learn from: --data FOLDER, or --reviewed.")
+    total = sum(len(source) for source in sources)
+    gathered = gather(
+        sources,
+        classes=task.classes,
+        malignant=task.malignant,
+        label_map=request.label_map,
+        progress=lambda done: progress(done, total),
+    )
+    split = split_for(
+        gathered, seed=request.seed, previous=already_split(start, task, laboratory), classes=task.classes
+    )
+    return Prepared(task, gathered, split, start, preprocessing, laboratory, site)
+
+
+def known_task(name: str) -> Task:
+    """Raises RetrainProblem for a task that has no classes here."""
+    try:
+        return task_named(name)
+    except UnknownTask as error:
+        raise RetrainProblem(str(error)) from error
+
+
+def place_of(request: RetrainRequest) -> tuple[Laboratory | None, Site | None]:
+    """The laboratory and site that were asked for; a model for all laboratories has neither."""
+    if not (request.reviewed or request.site or request.laboratory):
+        return None, None
+    if request.laboratory:
+        laboratory = Laboratory.objects.filter(slug=request.laboratory).first()
+        if laboratory is None:
+            raise RetrainProblem(f"There is no laboratory {request.laboratory}: {_slugs()}.")
+    else:
+        found = list(Laboratory.objects.all()[:2])
+        if len(found) != 1:
+            raise RetrainProblem(f"Say whose images and site are meant, with --laboratory: {_slugs()}.")
+        laboratory = found[0]
+    if not request.site:
+        return laboratory, None
+    site = Site.objects.filter(laboratory=laboratory, name=request.site).first()
+    if site is None:
+        known = (
+            ", ".join(Site.objects.filter(laboratory=laboratory).values_list("name", flat=True)) or "none yet"
+        )
+        raise RetrainProblem(
+            f"{laboratory} has no site called {request.site} (its sites: {known}); add it under /admin/."
+        )
+    return laboratory, site
+
+
+def _slugs() -> str:
+    return "there are " + (", ".join(Laboratory.objects.values_list("slug", flat=True)) or "none yet")
+
+
+def _reviewed(task: Task, laboratory: Laboratory | None, site: Site | None) -> Manifest:
+    from diagnosis.services import reviewed
+
+    items = reviewed.reviewed_items(laboratory=laboratory, task=task.name, site=site)
+    if not items:
+        raise RetrainProblem("No image has a standing review with a class to learn from.")
+    return Manifest("reviewed images", tuple(items))
+
+
+def check_room(place: Path, images: int, size: int) -> None:
+    """Raise RetrainProblem when the folder can't be written to, or its disk lacks room for the training."""
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        probe = place / ".probe"
+        probe.write_bytes(b"x")
+        probe.unlink()
+        free = shutil.disk_usage(place).free
+    except OSError as error:
+        raise RetrainProblem(f"The folder {place} can't be written to: {error.strerror}.") from error
+    needed = SMALLEST_DISK + 3 * images * size * size
+    if free < needed:
+        raise RetrainProblem(
+            f"The disk of {place} has {free / 1e9:.1f} GB free; this training needs {needed / 1e9:.1f} GB."
+        )
+
+
+def store(prepared: Prepared, work: Path) -> None:
+    """Write the images with their hashes and the split into the work folder, atomically."""
+    manifest, gathered, split = prepared.manifest, prepared.gathered, prepared.split
+    facts = {
+        "name": manifest.name,
+        "items": [
+            {
+                "path": str(item.path.resolve()), "name": item.name, "label": item.label, "group": item.group,
+                "columns": item.columns, "sha256": item.sha256,
+            }
+            for item in manifest
+        ],
+        "gathered": {
+            "membership": gathered.membership.astype(int).tolist(),
+            "family": gathered.family.tolist(),
+            "notes": list(gathered.notes),
+            "coarse": gathered.coarse,
+            "sources": list(gathered.sources),
+            "copies": gathered.copies,
+            "dropped": gathered.dropped,
+        },
+        "split": {
+            **{part: list(getattr(split, part)) for part in PARTS},
+            "name": split.name, "seed": split.seed, "notes": list(split.notes),
+        },
+    }  # fmt: skip
+    part = work / f"{IMAGES}.part"
+    part.write_text(json.dumps(facts))
+    part.replace(work / IMAGES)
+
+
+def restore(request: RetrainRequest, work: Path) -> Prepared:
+    """The images and split of a training that began earlier, every file compared with its hash.
+
+    Raises:
+        RetrainProblem: the work folder is gone, or an image is, or has changed.
+    """
+    import numpy as np
+
+    try:
+        facts = json.loads((work / IMAGES).read_text())
+    except (OSError, ValueError) as error:
+        raise RetrainProblem(
+            f"The work folder {work} is gone or damaged: start anew without --resume."
+        ) from error
+    items = []
+    for row in facts["items"]:
+        item = Item(Path(row["path"]), row["name"], row["label"], row["group"], row["columns"])
+        try:
+            same = item.sha256 == row["sha256"]
+        except OSError:
+            same = False
+        if not same:
+            raise RetrainProblem(
+                f"The image {item.name} is gone or has changed since the training began: put it back, or start anew."
+            )
+        items.append(item)
+    kept = facts["gathered"]
+    gathered = Gathered(
+        Manifest(facts["name"], tuple(items)),
+        np.asarray(kept["membership"], np.float32),
+        np.asarray(kept["family"], np.int64),
+        tuple(kept["notes"]),
+        kept["coarse"],
+        tuple(kept["sources"]),
+        copies=kept["copies"],
+        dropped=kept["dropped"],
+    )
+    parts = facts["split"]
+    split = Split(
+        **{part: tuple(parts[part]) for part in PARTS},
+        name=parts["name"],
+        seed=parts["seed"],
+        notes=tuple(parts["notes"]),
+    )
+    task = known_task(request.task)
+    laboratory, site = place_of(request)
+    start = start_of(request, task, laboratory)
+    return Prepared(task, gathered, split, start, preprocessing_of(request, start), laboratory, site)
