@@ -299,3 +299,70 @@ def test_baselines_are_fitted_on_the_bundles_training_images_and_judge_the_same_
 def test_baselines_need_the_training_images(data):
     with pytest.raises(CommandError, match="none of the bundle's training images"):
         run("--data", data, "--baselines")
+
+
+def relabel(data: Path, names: dict[str, str]) -> None:
+    """Give the labels of the manifest other names."""
+    head, *lines = (data / "index.csv").read_text().splitlines()
+    renamed = []
+    for line in lines:
+        path, label, rest = line.split(",", 2)
+        renamed.append(f"{path},{names.get(label, label)},{rest}")
+    (data / "index.csv").write_text("\n".join([head, *renamed]) + "\n")
+
+
+def test_coarse_labels_are_judged_on_summed_probabilities(data):
+    relabel(data, {"benign": "hem", "early": "all", "pre": "all", "pro": "all"})
+    found = run_json("--data", data, "--label-map", "all=malignant,hem=benign")
+    section = found["sections"][0]
+    assert section["classes"] == ["benign", "malignant"]
+    assert section["n"] == 40
+    # Three subtypes of which one wrong in ten: early is taken for pre and pre for pro, both malignant; pro for benign.
+    assert section["confusion"] == [[9, 1], [1, 29]]
+    assert any("early, pre, pro are summed" in note for note in section["notes"])
+    assert len(found["sections"]) == 1
+
+
+def test_images_whose_subtype_is_known_stand_apart_beside_coarse_ones(data):
+    relabel(data, {"pro": "all"})
+    found = run_json("--data", data, "--label-map", "all=malignant")
+    coarse, exact = found["sections"]
+    assert (coarse["n"], coarse["classes"]) == (40, ["benign", "malignant"])
+    assert (exact["n"], exact["classes"]) == (30, list(CLASSES))
+
+
+def test_a_coarse_evaluation_repaints_and_fits_baselines_too(data, seen):
+    relabel(data, {"early": "all", "pre": "all", "pro": "all"})
+    items = load_manifest(data).items
+    seen["train_sha256"] = [item.sha256 for item in items if item.group.endswith(("-0", "-1"))]
+    found = run_json("--data", data, "--label-map", "all=malignant", "--repaint", "--baselines")
+    assert {tuple(one["classes"]) for one in (*found["repainted"], *found["baselines"])} == {
+        ("benign", "malignant")
+    }
+
+
+def test_dropped_labels_are_left_out(data):
+    found = run_json("--data", data, "--label-map", "pro=drop")
+    assert found["sections"][0]["n"] == 30
+    assert found["sections"][0]["missing_classes"] == ["pro"]
+
+
+def test_a_label_map_that_makes_no_sense_is_refused(data):
+    with pytest.raises(CommandError, match="blast, which is no class"):
+        run("--data", data, "--label-map", "early=blast")
+    with pytest.raises(CommandError):
+        run("--data", data, "--label-map", "early")
+
+
+def test_it_writes_one_page_with_everything(data, tmp_path):
+    run("--data", data, "--repaint", "--html", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert page.count("<svg") == 4
+    for words in ("balanced accuracy", "Confusion matrix", "stain repainted", "By site", "Left out: none."):
+        assert words in page
+
+
+def test_a_page_that_cannot_be_written_is_said_in_a_sentence(data, tmp_path):
+    with pytest.raises(CommandError, match="cannot be written"):
+        run("--data", data, "--html", tmp_path / "nowhere" / "page.html")

@@ -107,6 +107,12 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["resamples"] < 1:
             raise CommandError("--resamples must be at least 1.")
+        # Judging takes minutes: what its results cannot be written to is said before.
+        for option in ("json", "predictions", "html"):
+            if options[option] and options[option] != "-" and not Path(options[option]).parent.is_dir():
+                raise CommandError(
+                    f"--{option}: {options[option]} cannot be written, for there is no such folder."
+                )
         request = Request(
             part=options["split"],
             include_seen=options["include_seen"],
@@ -132,7 +138,10 @@ class Command(BaseCommand):
                 found = evaluate(predictor, manifest, request, other_runtime=other, track=track)
         except (DataProblem, EvaluationError, predictors.ModelUnavailable) as problem:
             raise CommandError(str(problem)) from problem
-        self.write_files(found, predictor.bundle, options)
+        try:
+            self.write_files(found, predictor.bundle, options)
+        except OSError as problem:
+            raise CommandError(f"{problem.filename} cannot be written: {problem.strerror}.") from problem
         if options["json"] == "-":
             self.stdout.write(json.dumps(found.to_dict(), indent=1, allow_nan=False))
         else:
@@ -167,6 +176,7 @@ class Command(BaseCommand):
             report.metrics_table(section),
             report.per_class_table(section),
             report.confusion_table(section),
+            *(report.metrics_table(one) for one in found.evidence.sections[1:]),
             *(report.metrics_table(one) for one in found.evidence.repainted),
         ]
         if found.evidence.baselines:
