@@ -115,16 +115,23 @@ class Bench:
         return tuple(item.label for item in self.items)
 
     @property
+    def labelled_sha256(self) -> str:
+        """Of all images, labels and groups in the manifest's order."""
+        rows = [f"{item.sha256} {item.label} {item.group}" for item in self.items]
+        return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+
+    @property
     def fingerprint(self) -> dict[str, Any]:
         """What rows must share to stand in one table."""
         return {
             "data": self.request.manifest.name,
-            "images_sha256": self.key,
+            "labelled_sha256": self.labelled_sha256,
             "split": self.folds.name,
             "pictures": "cells" if self.cells else "fields",
             "size": self.request.size,
             "minutes": self.request.minutes,
             "clock": self.request.clock,
+            "cores": os.cpu_count() or 1,
             "seed": self.request.seed,
             "classes": list(self.classes),
             "malignant": list(self.malignant),
@@ -208,7 +215,7 @@ def measured(bench: Bench, measure: str, report: Report) -> tuple[FloatArray, fl
                 report(len(rows) / len(bench.items), f"measuring picture {len(rows)} of {len(bench.items)}")
         vectors = np.stack(rows)
     seconds = bench.clock() - began
-    _store(place, partial(np.savez, vectors=vectors, seconds=seconds))
+    write_whole(place, partial(np.savez, vectors=vectors, seconds=seconds))
     return vectors, seconds
 
 
@@ -235,7 +242,7 @@ def _pictures(request: Request, *, cells: bool, key: str, track: Track) -> Pixel
         with ThreadPoolExecutor(request.threads) as pool:
             found = pool.map(one, request.manifest.items)
             images = np.stack(list(track(found, len(request.manifest), "decoding")))
-        _store(place, partial(_save, images=images))
+        write_whole(place, partial(_save, images=images))
     kept: Pixels = np.load(place, mmap_mode="r")
     return kept
 
@@ -262,16 +269,20 @@ def _save(handle: Any, *, images: Pixels) -> None:
     np.save(handle, images)
 
 
-def _store(place: Path, write: Callable[[Any], None]) -> None:
-    """Write a kept file; a reader never sees half of it."""
-    place.parent.mkdir(parents=True, exist_ok=True)
+def write_whole(place: Path, write: Callable[[Any], None]) -> None:
+    """Let `write` fill a file that appears whole or not at all.
+
+    Raises:
+        BenchmarkProblem: the folder cannot be written, or its disk is full.
+    """
     part = place.with_name(f"{place.name}.{os.getpid()}.part")
     try:
+        place.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as handle:
             write(handle)
         os.replace(part, place)
     except OSError as error:
         part.unlink(missing_ok=True)
         raise BenchmarkProblem(
-            f"The cache folder {place.parent} could not be written: {error.strerror}."
+            f"{place.parent} could not be written: {error.strerror}. Finished rows are kept."
         ) from error

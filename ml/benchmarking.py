@@ -8,7 +8,6 @@ by the rows that need it, when they run.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from ml.benchmark_data import Bench, BenchmarkProblem, FloatArray, Report, measured
+from ml.benchmark_data import Bench, BenchmarkProblem, FloatArray, Report, measured, write_whole
 from ml.cache import cache_dir
 from ml.clocks import Clock
 from ml.data.folds import Fold
@@ -127,13 +126,8 @@ def run_row(bench: Bench, row: RowPlan, *, report: Report = lambda share, words:
 def write_row(out: Path, found: Mapping[str, Any]) -> Path:
     """Write a row's JSON file into the folder; a reader never sees half of it."""
     path = out / f"{found['key']}.json"
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise BenchmarkProblem(f"The row could not be stored in {out}: {error.strerror}.") from error
+    text = json.dumps(found, indent=1, allow_nan=False) + "\n"
+    write_whole(path, lambda handle: handle.write(text.encode()))
     return path
 
 

@@ -5,7 +5,6 @@ Every figure says its split and n and has a 95 % interval by bootstrap over whol
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -81,8 +80,8 @@ def caption(
     lines = [
         f"{section.data}; {section.split}; n = {section.n} images in {section.groups} groups (blocks or subjects).",
         "Intervals are 95 %, by bootstrap over whole groups; w marks Wilson's, where every resample agrees.",
-        f"Every row has the same {minutes:g} minutes {CLOCK_WORDS[benchmark['clock']]}, on {os.cpu_count()} cores "
-        "without a GPU, building and tracing the network included"
+        f"Every row may use the same {minutes:g} minutes {CLOCK_WORDS[benchmark['clock']]}, on "
+        f"{benchmark['cores']} cores without a GPU, building and tracing the network included"
         + (f"; {folds} folds share them evenly" if folds > 1 else "")
         + f". Networks and texture see {seen} at {size} px.",
         "Networks train all their layers till the minutes are up, the learning rate fitted to them; the last weights "
@@ -200,7 +199,7 @@ def benchmark_plot(rows: Sequence[Mapping[str, Any]], sections: Sequence[Section
         f"{COLUMNS[metric]} (95 % interval over {sections[0].groups} groups, n = {sections[0].n})"
     )
     axes.set_title(f"{sections[0].data}: {rows[0]['benchmark']['minutes']:g} minutes a row")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.16 * 7 / (2 + 0.4 * len(rows))), ncols=3)
+    plot.legend(loc="outside lower center", ncols=3)
     return plot
 
 

@@ -4,8 +4,21 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from ml.evaluation.baselines import Baseline, Neighbours, six_colour_baseline
+from ml.evaluation.baselines import (
+    Baseline,
+    Neighbours,
+    ScaledClassifier,
+    Setting,
+    chances_of,
+    choose_setting,
+    forest_settings,
+    neighbour_settings,
+    six_colour_baseline,
+    vector_machine_settings,
+)
 
 
 def painted(colour: tuple[int, int, int], seed: int) -> np.ndarray:
@@ -59,3 +72,80 @@ def test_it_says_when_it_has_not_learnt_or_does_not_know_a_label():
         six_colour_baseline().fit([painted((1, 2, 3), 0)], ["z"], classes=("a", "b"))
     with pytest.raises(ValueError, match="at least one"):
         Neighbours().fit(np.zeros((0, 6)), [])
+
+
+def vectors_of(label_count: int, n: int, seed: int, *, spread: float = 1.0) -> tuple[np.ndarray, list[str]]:
+    """Gaussian clouds a distance of 6 apart, the second measurement a thousand times the first's scale."""
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, label_count, n)
+    vectors = rng.normal(scale=spread, size=(n, 2)) + 6.0 * codes[:, None]
+    return vectors * [1.0, 1000.0], ["abc"[code] for code in codes]
+
+
+def test_a_scaled_classifier_chooses_as_scikit_learns_pipeline_does():
+    vectors, labels = vectors_of(3, 90, 0, spread=3.0)
+    queries, _ = vectors_of(3, 40, 1, spread=3.0)
+    ours = ScaledClassifier(Neighbours(5)).fit(vectors, labels).predict_proba(queries)
+    theirs = make_pipeline(StandardScaler(), KNeighborsClassifier(5)).fit(vectors, labels)
+    assert np.allclose(ours, (theirs.predict_proba(queries) * 5 + 1) / 8)
+
+
+def test_a_measurement_that_never_varies_is_no_trouble():
+    vectors, labels = vectors_of(2, 30, 0)
+    constant = np.column_stack([vectors, np.full(len(vectors), 7.0)])
+    found = ScaledClassifier(Neighbours(3)).fit(constant, labels)
+    assert np.isfinite(found.predict_proba(constant + np.array([0, 0, 5]))).all()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [neighbour_settings(), vector_machine_settings(), forest_settings(3)[:1]],
+    ids=["k-NN", "SVM", "forest"],
+)
+def test_every_setting_gives_probabilities_and_tells_clouds_apart(settings):
+    training, test = vectors_of(3, 120, 0), vectors_of(3, 60, 1)
+    for setting in settings:
+        classifier = setting.make()
+        classifier.fit(*training)
+        chances = chances_of(classifier, test[0], ("c", "b", "a"))
+        assert chances.sum(axis=1) == pytest.approx(np.ones(60))
+        right = [
+            ("c", "b", "a")[place] == label
+            for place, label in zip(chances.argmax(axis=1), test[1], strict=True)
+        ]
+        assert np.mean(right) > 0.95, setting.words
+
+
+class Fixed:
+    """A classifier that gives the right class of its validation labels to a share of images."""
+
+    def __init__(self, share: float) -> None:
+        self.share, self.classes_ = share, np.asarray(["a", "b"])
+
+    def fit(self, vectors, labels):
+        return self
+
+    def predict_proba(self, vectors):
+        truth = vectors[:, 0] > 0
+        right = np.arange(len(vectors)) < self.share * len(vectors)
+        second = np.where(truth == right, 0.8, 0.2)
+        return np.column_stack([1 - second, second])
+
+
+def some_validation() -> tuple[np.ndarray, list[str]]:
+    values = np.asarray([1.0, -1.0] * 10)
+    return values[:, None], ["b" if value > 0 else "a" for value in values]
+
+
+def test_the_setting_that_does_best_on_validation_is_chosen():
+    settings = [Setting(str(share), lambda share=share: Fixed(share)) for share in (0.6, 1.0, 0.8)]
+    choice = choose_setting(settings, some_validation(), some_validation(), classes=("a", "b"))
+    assert (choice.setting.words, choice.balanced_accuracy, choice.tried) == ("1.0", 1.0, 3)
+
+
+def test_the_search_ends_when_the_minutes_are_up_with_what_was_tried():
+    settings = [Setting(str(share), lambda share=share: Fixed(share)) for share in (0.6, 1.0)]
+    choice = choose_setting(
+        settings, some_validation(), some_validation(), classes=("a", "b"), enough=lambda: True
+    )
+    assert (choice.setting.words, choice.tried) == ("0.6", 1)

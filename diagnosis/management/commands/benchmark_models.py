@@ -168,10 +168,10 @@ def run_all(bench: Bench, plans: list[benchmarking.RowPlan], bar: Progress) -> l
     now = bar.add_task("", total=1.0)
     for plan in plans:
         if benchmarking.read_row(bench, plan) is not None:
-            bar.console.print(f"{plan.words}: finished before.", markup=False)
+            bar.console.print(f"{plan.words}: finished before.", markup=False, soft_wrap=True)
         elif plan.needs_weights and bench.request.weights is None:
             left_out.append(f"{plan.words}, because no ImageNet weights are at hand (--weights).")
-            bar.console.print(f"Left out: {left_out[-1]}", markup=False)
+            bar.console.print(f"Left out: {left_out[-1]}", markup=False, soft_wrap=True)
         else:
             bar.reset(now, total=1.0, description=plan.words)
             row = benchmarking.run_row(
@@ -187,6 +187,7 @@ def run_all(bench: Bench, plans: list[benchmarking.RowPlan], bar: Progress) -> l
                 f"{plan.words}: finished, {used:.1f} minutes of its budget used; {whole_minutes:.1f} minutes by the "
                 "wall's clock with its predictions.",
                 markup=False,
+                soft_wrap=True,
             )
         bar.advance(whole)
     return left_out
