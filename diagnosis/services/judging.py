@@ -38,6 +38,7 @@ Track = Callable[[Iterable[Any], int, str], Iterable[Any]]
 
 SEED = 20
 """Of the bootstrap: the same two bundles and images always get the same verdict."""
+RESAMPLES = 2000
 SILENT_AFTER = timedelta(seconds=60)
 RESEND_AFTER = timedelta(minutes=5)
 WRITE_EVERY = 1.0
@@ -221,6 +222,7 @@ def _judge(version: ModelVersion, active: ModelVersion | None, data: Sequence[Pa
         paired[0],
         paired[1] if other is not None else [],
         seed=SEED,
+        resamples=RESAMPLES,
     )
 
 

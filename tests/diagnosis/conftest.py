@@ -19,6 +19,7 @@ from diagnosis.models import Analysis, Case, Laboratory, ModelVersion, SmearImag
 from diagnosis.services import analyze, intake, registry
 from ml.drawing import draw_field
 from tests import stand_in
+from tests.diagnosis.told_versions import active, versions  # noqa: F401 - fixtures
 
 PASSWORD = "long enough for tests"
 
