@@ -191,7 +191,7 @@ def benchmark_plot(rows: Sequence[Mapping[str, Any]], sections: Sequence[Section
             axes.plot([], [], MARKERS[start], color=COLOURS[starts.index(start)], label=STARTS[start])
     for position, (_, words, value) in enumerate(published):
         axes.axvline(value, color=(QUIET, INK)[position % 2], linewidth=1, linestyle=(0, (4, 2)),
-                     label=f"{words}, published {value:.3f}")  # fmt: skip
+                     label=f"{words}, published on the full set: {value:.3f}")  # fmt: skip
     axes.set_yticks(range(len(rows)), [row["words"] for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
