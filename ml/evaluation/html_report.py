@@ -193,13 +193,17 @@ def _sites(evidence: Evidence) -> str:
 def _comparison(sections: Sequence[Section]) -> str:
     names = [name for name in SUMMARY if any(name in section for section in sections)]
     rows = []
+    first = _images(sections[0])
     for section in sections:
         cells = "".join(_value(section[name]) if name in section else "<td></td>" for name in names)
-        rows.append(
-            f'<tr><th scope="row">{_text(section.name)}<br><small class="quiet">{_text(_images(section))}</small></th>'
-            f"{cells}</tr>"
+        images = (
+            "" if _images(section) == first else f'<br><small class="quiet">{_text(_images(section))}</small>'
         )
-    return _table(["", *(SUMMARY[name] for name in names)], rows)
+        rows.append(f'<tr><th scope="row">{_text(section.name)}{images}</th>{cells}</tr>')
+    words = (
+        first if len({_images(section) for section in sections}) == 1 else f"{first}, unless said otherwise"
+    )
+    return _table(["", *(SUMMARY[name] for name in names)], rows, caption=words)
 
 
 def _gate(evidence: Evidence) -> str:
@@ -265,7 +269,7 @@ def _trials(trials: Sequence[Mapping[str, Any]]) -> str:
             f"<td>{_text(trial.get('fidelity', ''))}</td>{cells}</tr>"
         )
     head = ["trial", "state", "validation log loss", "from", *(name.replace("_", " ") for name in names)]
-    return f"<section><h2>The search</h2>{_table(head, rows, numbers={0, 2})}</section>"
+    return f"<section><h2>The search</h2>{_table(head, rows, numbers={0, 2}, kind='dense')}</section>"
 
 
 def _bundle(bundle: BundleLike | None) -> str:

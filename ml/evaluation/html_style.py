@@ -58,6 +58,7 @@ tr.part th { color: var(--quiet); font-weight: 500; padding-top: 14px; }
 .heat td small { display: block; color: var(--ink-2); font-weight: 400; }
 .heat td.cell { background: rgb(var(--heat) / calc(var(--share) * .45)); }
 .heat td.own { font-weight: 600; }
+.dense th, .dense td { padding: 4px 10px; white-space: nowrap; font-size: 12.5px; }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(440px, 1fr)); gap: 16px; margin: 12px 0; }
 .plots figure { margin: 0; padding: 12px; }
 .plots figure.wide { grid-column: 1 / -1; }
@@ -82,6 +83,7 @@ footer { font-size: 12.5px; }
   .plots { grid-template-columns: 1fr 1fr; }
   .figures > div, .plots figure, tr { break-inside: avoid; }
   .panel { overflow: visible; }
+  .dense th, .dense td { padding: 2px 3px; font-size: 7pt; white-space: normal; }
   th, td { padding: 3px 8px; }
 }
 """

@@ -43,8 +43,12 @@ def cascade_plot(figures: Mapping[str, Figure], by_network: Mapping[str, NDArray
     axes = plot.add_subplot()
     axes.axhline(0, color=QUIET, linewidth=0.8)
     axes.axhline(SALIENCY_LIMIT, color=INK, linewidth=1, linestyle=DASHES[1])
-    axes.annotate("limit for promotion, all weights", (1, SALIENCY_LIMIT), xycoords=("axes fraction", "data"),
-                  ha="right", va="bottom", fontsize=8.5)  # fmt: skip
+    axes.annotate(
+        f"limit for promotion, all weights: {SALIENCY_LIMIT}",
+        (-0.45, SALIENCY_LIMIT),
+        va="bottom",
+        fontsize=8.5,
+    )
     shown = [(figures[name], stage, words) for name, (stage, words) in CASCADE.items() if name in figures]
     for place, (figure, stage, _) in enumerate(shown):
         single = by_network.get(stage, np.empty(0))
