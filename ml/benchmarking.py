@@ -217,7 +217,7 @@ def _fit_network(bench: Bench, row: RowPlan, report: Report) -> tuple[FloatArray
         efforts.append({"fold": fold.name, "seconds": effort.seconds, "steps": effort.steps,
                         "images": effort.images, "epochs": effort.images / len(learn)})  # fmt: skip
     seconds = {"tracing": contender.tracing_seconds, "training": sum(one["seconds"] for one in efforts)}
-    made = {"seconds": seconds, "parameters": contender.parameters, "trained": efforts,
+    made = {"seconds": seconds, "parameters": contender.parameters, "device": contender.device, "trained": efforts,
             "learning_rate": contender.rival.learning_rate}  # fmt: skip
     return probabilities, made
 

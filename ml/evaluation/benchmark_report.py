@@ -37,8 +37,8 @@ PUBLISHED: Final = {
         ("f1_weighted", "winner of ISBI 2019", 0.910),
     )
 }
-"""Weighted F1 that was published for the C-NMC challenge (Gupta et al. 2019), on its full and separate test set, and
-not on the images judged here: it stands beside the rows as a landmark and not as a rival."""
+"""Weighted F1 published for the C-NMC challenge of ISBI 2019, on its full set and not on the images judged here: a
+landmark beside the rows, and no rival."""
 
 
 def row_section(row: Mapping[str, Any], *, resamples: int = RESAMPLES) -> Section:
@@ -81,9 +81,9 @@ def caption(
         f"{section.data}; {section.split}; n = {section.n} images in {section.groups} groups (blocks or subjects).",
         "Intervals are 95 %, by bootstrap over whole groups; w marks Wilson's, where every resample agrees.",
         f"Every row may use the same {minutes:g} minutes {CLOCK_WORDS[benchmark['clock']]}, on "
-        f"{benchmark['cores']} cores without a GPU, building and tracing the network included"
+        f"{benchmark['cores']} cores{_gpu_words(rows)}, building and tracing the network included"
         + (f"; {folds} folds share them evenly" if folds > 1 else "")
-        + f". Networks and texture see {seen} at {size} px.",
+        + f". Networks and texture see {seen} at {size} px; the six colour numbers are of the picture as it comes.",
         "Networks train all their layers till the minutes are up, the learning rate fitted to them; the last weights "
         "count, and no image but those of training is looked at. Settings of the other rows are chosen on validation "
         "images. So short a training ranks what can be had in minutes on a small machine, not what each "
@@ -95,8 +95,7 @@ def caption(
     if published := PUBLISHED.get(section.data):
         told = ", ".join(f"{words} {value:.3f}" for _, words, value in published)
         lines.append(
-            f"Published weighted F1 for this task: {told}, trained on the full set and judged on the challenge's own "
-            "test subjects, so not on the images of this table."
+            f"Published weighted F1 for this task: {told}, on the full set, so not on the images of this table."
         )
     return lines + [f"Left out: {words}" for words in left_out]
 
@@ -201,6 +200,14 @@ def benchmark_plot(rows: Sequence[Mapping[str, Any]], sections: Sequence[Section
     axes.set_title(f"{sections[0].data}: {rows[0]['benchmark']['minutes']:g} minutes a row")
     plot.legend(loc="outside lower center", ncols=3)
     return plot
+
+
+def _gpu_words(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Whether the networks had a GPU; nothing where none was trained."""
+    devices = {row["device"] for row in rows if "device" in row}
+    if not devices:
+        return ""
+    return " without a GPU" if devices == {"CPU"} else f" and {' or '.join(sorted(devices))}"
 
 
 def _shown(sections: Sequence[Section]) -> list[str]:

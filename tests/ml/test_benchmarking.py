@@ -116,6 +116,7 @@ def test_a_network_shares_its_minutes_among_the_folds(bench):
     assert row["seconds"]["tracing"] > 0
     assert all(one["steps"] >= 1 for one in row["trained"])
     assert row["parameters"] > 1_000_000
+    assert row["device"] in ("CPU", "GPU")
     assert len(row["predictions"]) == len(bench.items)
     assert benchmark_report.row_section(row, resamples=20).n == len(bench.items)
 
