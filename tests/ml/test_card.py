@@ -17,7 +17,8 @@ CLASSES = ("benign", "blast")
 PART = {"images": 40, "groups": 8, "by_label": {"benign": 20, "blast": 20}}
 PLAN = {
     "stages": [{"epochs": 3, "size": 128, "learning_rate": 5e-4}], "batch_size": 16, "dropout": 0.2,
-    "weight_decay": 0.01, "label_smoothing": 0.05, "seed": 4, "optimiser": "sgd", "loss": "focal", "focal_gamma": 2.0, "depth": "block",
+    "weight_decay": 0.01, "label_smoothing": 0.05, "seed": 4,
+    "optimiser": "sgd", "loss": "focal", "focal_gamma": 2.0, "depth": "block",
 }  # fmt: skip
 
 
