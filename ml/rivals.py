@@ -238,6 +238,11 @@ class Contender:
         """Numbers the network holds, those of normalisation included."""
         return int(self.model.count_params())
 
+    @property
+    def device(self) -> str:
+        """What TensorFlow trains on here: GPU or CPU."""
+        return "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+
     def train(
         self, examples: Examples, *, seconds: float, report: Report = lambda share, words: None
     ) -> Effort:
