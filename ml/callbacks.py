@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import perf_counter
@@ -11,7 +12,7 @@ from typing import Any
 import keras
 
 from ml.plan import Plan
-from ml.saving import saved_whole
+from ml.saving import TrainingProblem, load_arrays, save_arrays, saved_whole
 
 History = dict[str, list[float]]
 VALIDATION_COST = 0.35
@@ -56,7 +57,7 @@ class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
         kept = json.loads(self._record.read_text()) if self._record.exists() else {}
         self._state = kept.get("state", "")
         self.history: History = kept.get("history", {})
-        self.best = work / f"{self._name}-best.weights.h5"
+        self.best = work / f"{self._name}-best.npz"
 
     @property
     def epochs(self) -> int:
@@ -73,16 +74,20 @@ class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
         """Put the state of the last finished epoch, the optimiser's included, into a compiled model."""
         if self._state:
             model.optimizer.build(model.trainable_variables)
-            model.load_weights(self._work / self._state)
+            kept = load_arrays(self._work / self._state)
+            for variable, value in zip(_state_of(model), kept, strict=True):
+                variable.assign(value)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         history = {name: [*self.history.get(name, []), float(value)] for name, value in (logs or {}).items()}
-        if history["val_loss"][-1] <= min(history["val_loss"]):
-            with saved_whole(self.best) as part:
-                self.model.save_weights(part)
-        state = f"{self._name}-{epoch % 2}.weights.h5"
-        with saved_whole(self._work / state) as part:
-            self.model.save_weights(part)
+        if not math.isfinite(history["loss"][-1]):
+            raise TrainingProblem(
+                "The training ran away: its loss is no longer a number. Try a smaller learning rate."
+            )
+        if history["val_loss"][-1] < min(history["val_loss"][:-1], default=math.inf):
+            save_arrays(self.best, self.model.get_weights())
+        state = f"{self._name}-{epoch % 2}.npz"
+        save_arrays(self._work / state, [variable.numpy() for variable in _state_of(self.model)])
         with saved_whole(self._record) as part:
             part.write_text(json.dumps({"state": state, "history": history}))
         self._state, self.history = state, history
@@ -90,8 +95,14 @@ class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
 
     def clear(self) -> None:
         """Remove the states of a stage that is done; the best of it stays."""
-        for file in (self._record, *self._work.glob(f"{self._name}-[01].weights.h5")):
+        for file in (self._record, *self._work.glob(f"{self._name}-[01].npz")):
             file.unlink(missing_ok=True)
+
+
+def _state_of(model: keras.Model) -> list[keras.Variable]:
+    """All that a compiled model goes on from: weights, the optimiser's moments, dropout's random state."""
+    seeds = [layer.seed_generator.state for layer in model.layers if hasattr(layer, "seed_generator")]
+    return [*model.weights, *seeds, *model.optimizer.variables]
 
 
 class Reporter(keras.callbacks.Callback):  # type: ignore[misc]

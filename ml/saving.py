@@ -6,13 +6,13 @@ import errno
 import math
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What the system says when a disk, a quota or a limit on file size leaves no room."""
@@ -62,6 +62,24 @@ def storage_problem(error: BaseException, folder: Path) -> TrainingProblem | Non
             return TrainingProblem(f"{folder} cannot be written: {os.strerror(number)}.")
         seen = seen.__cause__ or seen.__context__
     return None
+
+
+def save_arrays(target: Path, arrays: Sequence[NDArray[Any]]) -> None:
+    """Write arrays to an NPZ file, whole or not at all.
+
+    Not HDF5: on a full disk its library ends the process when the file is closed, where NumPy raises.
+
+    Raises:
+        TrainingProblem: the disk is full or cannot be written.
+    """
+    with saved_whole(target) as part:
+        np.savez(part, **{f"{number:05d}": array for number, array in enumerate(arrays)})
+
+
+def load_arrays(path: Path) -> list[NDArray[Any]]:
+    """What `save_arrays` wrote, in order."""
+    with np.load(path, allow_pickle=False) as stored:
+        return [stored[name] for name in sorted(stored.files)]
 
 
 def new_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.memmap[Any, Any]:

@@ -23,7 +23,7 @@ from ml.imaging.preprocessing import Preprocessing
 from ml.losses import MembershipLoss, accuracy
 from ml.network import at_size, start_network, unfreeze
 from ml.plan import CLIP_NORM, DENSENET_121, MOMENTUM, Plan, Stage
-from ml.saving import TrainingProblem, saved_whole
+from ml.saving import TrainingProblem, load_arrays, save_arrays, saved_whole
 
 __all__ = [
     "DENSENET_121", "Examples", "History", "Plan", "Stage", "Stop", "TrainingProblem", "batches", "predict_logits",
@@ -61,6 +61,8 @@ def train(
     """
     keras.utils.set_random_seed(plan.seed)
     work.mkdir(parents=True, exist_ok=True)
+    for half in work.glob("part-*"):  # of a process that was killed while it wrote
+        half.unlink(missing_ok=True)
     model = start_network(
         len(classes), start, size=plan.stages[0].size, dropout=plan.dropout, blocks=plan.blocks
     )
@@ -69,11 +71,15 @@ def train(
     for number, stage in enumerate(plan.stages):
         if number:
             model = at_size(model, stage.size, dropout=plan.dropout, blocks=plan.blocks)
-        done = work / f"stage-{number}.weights.h5"
+        kept = work / f"stage-{number}.npz"
+        older = work / f"stage-{number}.weights.h5"  # as trainings kept it until NPZ took its place
         record = work / f"stage-{number}.json"
-        if done.exists() and record.exists():
+        if record.exists() and (kept.exists() or older.exists()):
             log.info("Stage %d of %d is done already.", number + 1, len(plan.stages))
-            model.load_weights(done)
+            if kept.exists():
+                model.set_weights(load_arrays(kept))
+            else:
+                model.load_weights(older)
             stage_history = json.loads(record.read_text())
         else:
             stage_history = _train_stage(
@@ -140,9 +146,8 @@ def _train_stage(
             callbacks=chosen,
         )
     if keeper.best.exists():
-        model.load_weights(keeper.best)
-    with saved_whole(work / f"stage-{number}.weights.h5") as part:
-        model.save_weights(part)
+        model.set_weights(load_arrays(keeper.best))
+    save_arrays(work / f"stage-{number}.npz", model.get_weights())
     with saved_whole(work / f"stage-{number}.json") as part:
         part.write_text(json.dumps(keeper.history))
     keeper.clear()

@@ -125,10 +125,10 @@ def test_a_training_goes_on_where_it_stopped(tmp_path):
     }  # fmt: skip
     model, history = train(examples, examples, **common)
     assert len(history["loss"]) == 2
-    stamp = (tmp_path / "stage-0.weights.h5").stat().st_mtime_ns
-    (tmp_path / "stage-1.weights.h5").unlink()
+    stamp = (tmp_path / "stage-0.npz").stat().st_mtime_ns
+    (tmp_path / "stage-1.npz").unlink()
     again, history_again = train(examples, examples, **common)
-    assert (tmp_path / "stage-0.weights.h5").stat().st_mtime_ns == stamp, (
+    assert (tmp_path / "stage-0.npz").stat().st_mtime_ns == stamp, (
         "the finished stage is not trained again"
     )
     assert len(history_again["loss"]) == 2
