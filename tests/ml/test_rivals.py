@@ -8,8 +8,9 @@ import pytest
 
 from ml.batches import Examples
 from ml.benchmark_data import preprocessing_for
+from ml.budget import Budget, learning_rate_at
 from ml.data.augmentation import Augmentation
-from ml.rivals import NORMALISATION_MOMENTUM, RIVALS, Budget, Contender, learning_rate_at
+from ml.rivals import NORMALISATION_MOMENTUM, RIVALS, Contender
 
 pytestmark = pytest.mark.slow
 SIZE = 64
