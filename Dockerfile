@@ -29,6 +29,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     TF_CPP_MIN_LOG_LEVEL=2 \
     LEUKOSCOPE_VAR=/var/lib/leukoscope \
+    LEUKOSCOPE_CACHE=/var/lib/leukoscope/work \
     HOST=0.0.0.0 \
     PORT=8000
 RUN python -m webapp.vendor --copy-only && rm -rf node_modules

@@ -11,6 +11,8 @@ from celery.signals import worker_ready
 
 logger = logging.getLogger(__name__)
 
+TRAINING_NICENESS = 10
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 
 app = Celery("leukoscope")
@@ -23,6 +25,8 @@ def begin(**_: object) -> None:
     """Load the model of an analysis worker, then touch the file that the supervisor waits for.
 
     A model that cannot be loaded stops nothing: the first analysis tries again, and pages say what is wrong.
+    A training worker has time: it leaves the cores to analyses and pages, loads nothing now, and TensorFlow only
+    with the first task that trains.
     """
     if "analysis" in app.amqp.queues.consume_from:
         from django.db import DatabaseError
@@ -35,6 +39,8 @@ def begin(**_: object) -> None:
                 predictors.CACHE.get(version)
         except (predictors.ModelUnavailable, DatabaseError) as problem:
             logger.warning("No model is loaded yet: %s", problem)
+    if "training" in app.amqp.queues.consume_from:
+        os.nice(TRAINING_NICENESS)
     ready_file = os.environ.get("LEUKOSCOPE_READY_FILE")
     if ready_file:
         Path(ready_file).touch()

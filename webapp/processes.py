@@ -30,6 +30,14 @@ def analysis_workers(env: Env) -> int:
     return env.integer("LEUKOSCOPE_ANALYSIS_WORKERS", min(cores(), 2), minimum=1, maximum=64)
 
 
+def training_workers(env: Env) -> int:
+    """Return how many training workers run beside each other (``LEUKOSCOPE_TRAINING_WORKERS``); 0 for none.
+
+    Each runs trials of a shared search, judges new model versions and runs shadows, all at a low priority.
+    """
+    return env.integer("LEUKOSCOPE_TRAINING_WORKERS", 1, minimum=0, maximum=64)
+
+
 def web_command(env: Env, bind: str) -> list[str]:
     """Return gunicorn's command line, listening at ``bind`` (``host:port`` or ``fd://N``).
 

@@ -1,7 +1,7 @@
 """``python -m webapp.serve``: the whole of Leukoscope on one machine, started and stopped together.
 
 Runs the embedded broker (unless ``REDIS_URL`` names another), prepares the database and static files, and
-then the web server, the analysis workers, the upkeep worker and the clock under one supervisor.
+then the web server, the analysis, upkeep and training workers and the clock under one supervisor.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def broker_child(var: Path, descriptors: tuple[int, ...]) -> Child:
 def working_children(
     env: Env, var: Path, listener: socket.socket, descriptors: tuple[int, ...]
 ) -> list[Child]:
-    """Return the children that need database and broker: web, analysis workers, upkeep worker and clock."""
+    """Return the children that need database and broker: web, workers and clock."""
     host, port = listener.getsockname()[:2]
 
     def worker(queue: str, number: int) -> Child:
@@ -168,6 +168,7 @@ def working_children(
         ),
         *(worker("analysis", number + 1) for number in range(processes.analysis_workers(env))),
         worker("upkeep", 1),
+        *(worker("training", number + 1) for number in range(processes.training_workers(env))),
         Child("beat", processes.beat_command(), pass_fds=descriptors),
     ]
 

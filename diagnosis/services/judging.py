@@ -244,19 +244,22 @@ def _rows(predictor: Any, items: Sequence[Item], track: Track) -> dict[str, Row]
 
 
 def _manifests(data: Sequence[Path]) -> list[Manifest]:
-    """The data sets at the places named, or at `LEUKOSCOPE_DATA`. Raises _Impossible where they cannot be read."""
+    """The data sets at the places named, or at `LEUKOSCOPE_DATA`; a place may be a folder of data sets.
+
+    Raises _Impossible where a place that was named cannot be read; others are left out, and images that are then
+    missing make the verdict unproven.
+    """
     from ml.data.manifest import ManifestError, load_manifest
 
-    places = list(data) or ([settings.LEUKOSCOPE_DATA] if settings.LEUKOSCOPE_DATA else [])
     found = []
-    for place in places:
+    for place in data or ([settings.LEUKOSCOPE_DATA] if settings.LEUKOSCOPE_DATA else []):
         inside = sorted(index.parent for index in Path(place).glob("*/index.csv"))
         several = bool(inside) and not (Path(place) / "index.csv").is_file()
         for folder in inside if several else [Path(place)]:
             try:
                 found.append(load_manifest(folder))
             except ManifestError as error:
-                if not several:
+                if data and not several:
                     raise _Impossible(str(error)) from error
                 logger.warning("%s is left out: %s", folder, error)
     return found

@@ -69,7 +69,16 @@ def test_progress_is_written_to_the_row(versions, monkeypatch):
     assert judgement.verdict["n"] == 0  # what cannot be read proves nothing
 
 
-def test_damaged_files_and_missing_data_become_a_sentence(versions, settings):
+@pytest.mark.parametrize("place", [None, "empty"])
+def test_without_data_a_verdict_says_that_nothing_is_proven(versions, settings, tmp_path, place):
+    """So that a promotion by force, which keeps the verdict, needs no data."""
+    (tmp_path / "empty").mkdir()
+    settings.LEUKOSCOPE_DATA = place and tmp_path / place
+    done = judging.judge_now(version=versions.add("field-2"), actor=None)
+    assert (done.verdict["n"], done.verdict["passed"]) == (0, False)
+
+
+def test_damaged_files_become_a_sentence(versions):
     version = versions.add("field-2")
     (versions.own / "field-2" / "model.onnx").write_bytes(b"damage")
     failed = judging.judge_now(version=version, actor=None)
@@ -77,10 +86,6 @@ def test_damaged_files_and_missing_data_become_a_sentence(versions, settings):
         "failed",
         "The model field-2 is damaged: model.onnx has changed.",
     )
-    settings.LEUKOSCOPE_DATA = None
-    done = judging.judge_now(version=versions.add("field-3"), actor=None)
-    assert done.verdict["n"] == 0
-    assert done.verdict["passed"] is False
 
 
 def test_an_error_nobody_foresaw_ends_the_judgement_in_words_and_reaches_the_log(versions, monkeypatch):

@@ -20,7 +20,7 @@ from webapp.env import Env
 from webapp.processes import command
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVICES = {"web", "worker", "upkeep", "beat", "gpu-worker", "redis", "postgres"}
+SERVICES = {"web", "worker", "upkeep", "training", "beat", "gpu-worker", "redis", "postgres"}
 
 
 @pytest.fixture(scope="module")
@@ -66,19 +66,20 @@ def test_compose_has_every_service_and_what_each_depends_on(compose: dict[str, A
     assert set(services) == SERVICES
     assert services["gpu-worker"]["profiles"] == ["gpu"]
     assert services["gpu-worker"]["environment"]["LEUKOSCOPE_RUNTIME"] == "tensorflow"
-    for name, service in services.items():
+    for service_name, service in services.items():
         for needed, how in service.get("depends_on", {}).items():
-            assert how["condition"] == "service_healthy", (name, needed)
+            assert how["condition"] == "service_healthy", (service_name, needed)
             assert "test" in services[needed].get("healthcheck", {}) or needed == "web"
         for volume in service.get("volumes", []):
-            assert volume.split(":")[0] in compose["volumes"]
+            name = re.sub(r"^\$\{\w+:-(\w+)\}", r"\1", volume).split(":")[0]  # as it is where nothing is set
+            assert name in compose["volumes"]
         for secret in service.get("secrets", []):
             assert secret in compose["secrets"]
 
 
 def test_compose_starts_processes_that_exist(compose: dict[str, Any]) -> None:
     entry = (ROOT / "docker/entrypoint.sh").read_text()
-    for name in ("web", "worker", "upkeep", "beat", "gpu-worker"):
+    for name in ("web", "worker", "upkeep", "training", "beat", "gpu-worker"):
         (process,) = compose["services"][name]["command"]
         assert command(process, Env({}))[1] == "-m"
         assert re.search(rf"(^|\| ?){process}\b.*\)$", entry, re.MULTILINE), process
