@@ -12,7 +12,10 @@ from django.http import HttpRequest
 
 from diagnosis import permissions
 from diagnosis.models import AuditEvent, Laboratory, ModelVersion, Site, User
-from diagnosis.services import audit
+from diagnosis.services import audit, sites
+from ml.evaluation.acceptance import RULE
+
+LIMITS = {"accepted_sensitivity", "accepted_specificity"}
 
 admin.site.site_header = admin.site.site_title = "Leukoscope"
 admin.site.unregister(Group)  # roles say who may do what
@@ -115,7 +118,7 @@ class LaboratoryAdmin(OwnLaboratoryAdmin):
             {
                 "fields": ("accepted_sensitivity", "accepted_specificity"),
                 "description": "What a model must prove on labelled images of a site, as shares from 0 to 1. "
-                "The lower end of the 95 % interval must reach the limit.",
+                f"{RULE}",
             },
         ),
     )
@@ -131,17 +134,16 @@ class LaboratoryAdmin(OwnLaboratoryAdmin):
         return False
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        admin.ModelAdmin.save_model(self, request, obj, form, change)
-        detail = {
-            name: [form.initial.get(name), form.cleaned_data[name]] for name in sorted(form.changed_data)
-        }
-        audit.record(
-            action="change_laboratory",
-            actor=request.user,
-            laboratory=obj,
-            obj=obj,
-            detail={"changed": detail},
-        )
+        if LIMITS & set(form.changed_data):
+            sites.set_limits(
+                laboratory=Laboratory.objects.get(pk=obj.pk),
+                sensitivity=obj.accepted_sensitivity,
+                specificity=obj.accepted_specificity,
+                actor=request.user,
+            )
+        if "name" in form.changed_data:
+            admin.ModelAdmin.save_model(self, request, obj, form, change)
+            audit.record(action="change_laboratory", actor=request.user, laboratory=obj, obj=obj)
 
 
 @admin.register(ModelVersion)

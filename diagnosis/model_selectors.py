@@ -156,4 +156,6 @@ def _trainings(user: User) -> QuerySet[Training]:
 
 
 def _validations() -> QuerySet[SiteValidation]:
-    return SiteValidation.objects.select_related("site", "model_version", "adapted_from")
+    return SiteValidation.objects.select_related(
+        "site__laboratory", "model_version__laboratory", "adapted_from"
+    )

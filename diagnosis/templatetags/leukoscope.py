@@ -53,6 +53,12 @@ def figure(value: float | None) -> str:
 
 
 @register.filter
+def amount(value: float | None) -> str:
+    """A count as `1,204`, a share or a difference of shares as `figure` has it."""
+    return f"{value:,.0f}" if value is not None and value > 1 else figure(value)
+
+
+@register.filter
 def unlocal(value: float) -> str:
     """A number as markup needs it, whatever the page's language."""
     return str(value)

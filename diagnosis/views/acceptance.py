@@ -6,24 +6,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from diagnosis.models import Laboratory, ModelVersion, SiteValidation
+from diagnosis.models import ModelVersion, SiteValidation
+from diagnosis.services import sites
 from diagnosis.views.evidence import FigureRow, Section, read_section
+from ml.evaluation.acceptance import MET, NOT_MET, NOT_SET, TOO_FEW, Acceptance
 
-MET, NOT_MET, NOT_SET, NOT_MEASURED = "met", "not met", "not set", "not measured"
 NOT_VALIDATED = "not validated at this site"
-SENSITIVITY, SPECIFICITY = "sensitivity_malignant", "specificity_malignant"
-SHOWN = (SENSITIVITY, SPECIFICITY, "auroc_malignant", "balanced_accuracy", "ece", "log_loss", "coverage")
+SHOWN = (
+    "sensitivity_malignant",
+    "specificity_malignant",
+    "auroc_malignant",
+    "balanced_accuracy",
+    "ece",
+    "log_loss",
+    "coverage",
+)
 
 
 @dataclass(frozen=True)
 class Check:
-    """One acceptance limit: what was measured, what the laboratory asks for, and whether that is proven."""
+    """One limit: what was measured, what the laboratory asks for, and whether that is proven."""
 
-    word: str
-    figure: FigureRow | None
-    limit: float | None
-    state: str
-    reason: str = ""
+    figure: FigureRow
+    acceptance: Acceptance
+
+    @property
+    def is_measured(self) -> bool:
+        return self.figure.value is not None
 
 
 @dataclass(frozen=True)
@@ -41,61 +50,41 @@ class AtSite:
 
     version: ModelVersion
     validation: SiteValidation | None
-    before: Section | None
-    after: Section | None
-    checks: tuple[Check, ...]
+    before: Section | None = None
+    after: Section | None = None
+    checks: tuple[Check, ...] = ()
 
     @property
     def state(self) -> str:
-        """One state for both limits: the worse of the two; `NOT_VALIDATED` where nothing was measured."""
-        if self.validation is None or self.after is None:
+        """One state for both limits, the worse of the two; `NOT_VALIDATED` where nothing was measured."""
+        if not self.checks:
             return NOT_VALIDATED
-        states = {check.state for check in self.checks}
-        return next((state for state in (NOT_MET, NOT_MEASURED, NOT_SET) if state in states), MET)
+        states = {check.acceptance.state for check in self.checks}
+        return next((state for state in (NOT_MET, TOO_FEW, NOT_SET) if state in states), MET)
 
     @property
     def changes(self) -> list[Change]:
         """The figures of both sections, those a reader asks for first."""
         if self.after is None:
             return []
-        rows = [
+        pairs = [
             (self.before.figure(name) if self.before else None, self.after.figure(name)) for name in SHOWN
         ]
-        return [Change(after.short_word, before, after) for before, after in rows if after is not None]
+        return [Change(after.short_word, before, after) for before, after in pairs if after is not None]
 
 
-def at_site(*, version: ModelVersion, validation: SiteValidation | None, laboratory: Laboratory) -> AtSite:
-    """Set a validation against the limits of the laboratory."""
+def at_site(*, version: ModelVersion, validation: SiteValidation | None) -> AtSite:
+    """Set a validation, fetched with its site, laboratory and version, against the limits of the laboratory."""
     after = _section(validation.after) if validation else None
-    checks = (
-        _check(after, SENSITIVITY, laboratory.accepted_sensitivity),
-        _check(after, SPECIFICITY, laboratory.accepted_specificity),
+    if validation is None or after is None:
+        return AtSite(version, validation)
+    checks = tuple(
+        Check(after.figure(one.name) or FigureRow(one.name, None, None, None, after.n, after.split), one)
+        for one in sites.acceptance(validation=validation)
     )
-    return AtSite(version, validation, _section(validation.before) if validation else None, after, checks)
-
-
-def _check(section: Section | None, name: str, limit: float | None) -> Check:
-    """A limit is met when the lower end of the 95 % interval reaches it: a small sample proves little."""
-    figure = section.figure(name) if section else None
-    word = FigureRow(name, None, None, None, 0, "").short_word
-    if figure is None or figure.value is None:
-        return Check(word, figure, limit, NOT_MEASURED)
-    if limit is None:
-        return Check(word, figure, limit, NOT_SET)
-    if figure.value < limit:
-        return Check(word, figure, limit, NOT_MET, "what was measured is below the limit")
-    if figure.low is None or figure.low < limit:
-        return Check(
-            word, figure, limit, NOT_MET, "the 95 % interval begins below the limit: more images may prove it"
-        )
-    return Check(word, figure, limit, MET)
+    return AtSite(version, validation, _section(validation.before), after, checks)
 
 
 def _section(told: Any) -> Section | None:
-    """A stored evidence section; None where there is none, or it can't be read."""
-    if not isinstance(told, Mapping) or not told:
-        return None
-    try:
-        return read_section(dict(told))
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return None
+    """A stored evidence section; None where there is none, as before a version that was not adapted."""
+    return read_section(dict(told)) if isinstance(told, Mapping) and told else None

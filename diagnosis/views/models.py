@@ -47,6 +47,12 @@ class Shown:
     earlier: list[ModelVersion]
 
     @property
+    def has_confusion(self) -> bool:
+        """Whether its confusion matrix stands beside the others; what is retired is out of the question."""
+        own = self.evidence.own
+        return bool(own and own.confusion) and self.version.status != ModelVersion.Status.RETIRED
+
+    @property
     def caption(self) -> str:
         """Of its confusion matrix beside those of other versions."""
         own = self.evidence.own
@@ -79,7 +85,7 @@ def models(request: HttpRequest) -> HttpResponseBase:
         "section": "models",
         "shown": shown,
         "words": side_by_side_words(),
-        "confusions": [item for item in shown if item.evidence.own and item.evidence.own.confusion],
+        "confusions": [item for item in shown if item.has_confusion],
         "promotions": model_selectors.promotions(user=request.user),
         "trained": [progress_of(one) for one in model_selectors.finished_trainings(user=request.user)],
         "proposal": _proposal(request.user) if manages else [],

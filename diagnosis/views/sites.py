@@ -12,6 +12,7 @@ from diagnosis import model_selectors, permissions
 from diagnosis.models import SiteValidation
 from diagnosis.views.acceptance import AtSite, at_site
 from diagnosis.views.access import signed_in
+from ml.evaluation.acceptance import RULE
 
 
 @require_safe
@@ -28,14 +29,11 @@ def sites(request: HttpRequest) -> HttpResponseBase:
     rows: list[tuple[Any, list[AtSite]]] = [
         (
             site,
-            [
-                at_site(version=version, validation=newest.get((site.pk, version.pk)), laboratory=laboratory)
-                for version in active
-            ],
+            [at_site(version=version, validation=newest.get((site.pk, version.pk))) for version in active],
         )
         for site in model_selectors.sites(user=request.user)
     ]
-    context = {"section": "models", "rows": rows, "laboratory": laboratory}
+    context = {"section": "models", "rows": rows, "laboratory": laboratory, "rule": RULE}
     return render(request, "diagnosis/models/sites.html", context)
 
 
@@ -51,14 +49,12 @@ def site(request: HttpRequest, pk: int) -> HttpResponseBase:
     for validation in visible:
         newest.setdefault(validation.model_version_id, validation)
     others = [v.model_version for key, v in newest.items() if key not in {version.pk for version in active}]
-    shown = [
-        at_site(version=version, validation=newest.get(version.pk), laboratory=found.laboratory)
-        for version in (*active, *others)
-    ]
+    shown = [at_site(version=version, validation=newest.get(version.pk)) for version in (*active, *others)]
     context = {
         "section": "models",
         "site": found,
         "laboratory": found.laboratory,
+        "rule": RULE,
         "shown": shown,
         "earlier": [v for v in visible if v.pk != newest[v.model_version_id].pk],
     }

@@ -223,7 +223,9 @@ def _trial(row: Mapping[str, Any]) -> Trial:
         state=str(row.get("state") or ""),
         value=_number(row.get("value")),
         fidelity=str(row.get("fidelity") or ""),
-        settings=tuple((str(name).replace("_", " "), _said(value)) for name, value in pairs),
+        settings=tuple(
+            (str(name).replace("_", " "), _said(value).replace("_", " ")) for name, value in pairs
+        ),
     )
 
 
