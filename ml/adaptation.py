@@ -27,7 +27,7 @@ from ml.imaging.preprocessing import normalise
 from ml.imaging.reading import read_image
 from ml.runtimes import open_runtime
 from ml.serving import Predictor
-from ml.site_fitting import SEED, Fitted, fit_site, own_head
+from ml.site_fitting import SEED, Fitted, fit_site, own_head, refuse_too_few
 from ml.site_images import FloatArray, SiteImages, SiteProblem, judged_site, measure_site, membership_of
 
 CROSS_VALIDATED = "images of the site it learnt from, each judged when its group was left out"
@@ -75,6 +75,8 @@ def adapt(
     """
     target = folder / name
     _refuse(bundle, items, target)
+    membership = membership_of([item.label for item in items], bundle)
+    refuse_too_few(bundle, membership, groups or [item.group for item in items])
     images = measure_site(
         bundle,
         open_runtime(bundle, runtimes[0]),

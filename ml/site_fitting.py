@@ -20,7 +20,7 @@ from ml.calibration import MINIMUM_BIN_SIZE, ConfidenceBins, softmax
 from ml.domain import Domain
 from ml.head_export import rounded
 from ml.head_fitting import WAYS, Choice, Head, Way, choose, fit_scale, fit_way
-from ml.site_images import FloatArray, SiteImages, SiteProblem
+from ml.site_images import FloatArray, SiteImages, SiteProblem, is_malignant
 
 SEED = 20
 MINIMUM_IMAGES = 20
@@ -78,7 +78,7 @@ def fit_site(bundle: Bundle, images: SiteImages, *, seed: int = SEED, ways: Sequ
     Raises:
         SiteProblem: too few images, of one kind or of one group alone.
     """
-    _refuse_too_few(bundle, images)
+    refuse_too_few(bundle, images.membership, images.groups)
     # The matrices are small: on a busy machine, threads that wait for each other cost a hundred times what they save.
     with threadpool_limits(1):
         return _fit(bundle, images, seed=seed, ways=ways)
@@ -109,21 +109,22 @@ def _answers(head: Head, domain: Domain, images: SiteImages) -> tuple[NDArray[np
     return softmax(head.logits(images.pooled)), ~images.refused & inside
 
 
-def _refuse_too_few(bundle: Bundle, images: SiteImages) -> None:
-    if len(images) < MINIMUM_IMAGES:
+def refuse_too_few(bundle: Bundle, membership: FloatArray, groups: Sequence[str]) -> None:
+    """Raise `SiteProblem` where images with labels (n, k) are too few, of one kind or of one group alone."""
+    n = len(membership)
+    if n < MINIMUM_IMAGES:
         raise SiteProblem(
-            f"{len(images)} labelled images are too few to adapt to a site: {MINIMUM_IMAGES} are needed, "
+            f"{n} labelled images are too few to adapt to a site: {MINIMUM_IMAGES} are needed, "
             "and 50 are worth far more."
         )
-    if len(set(images.groups)) < 2:
+    if len(set(groups)) < 2:
         raise SiteProblem(
             "All images are of one group (patient or block): images of at least two are needed."
         )
-    malignant = int(images.is_malignant(bundle.classes, bundle.malignant).sum())
-    if not 2 <= malignant <= len(images) - 2:
+    malignant = int(is_malignant(bundle, membership).sum())
+    if not 2 <= malignant <= n - 2:
         raise SiteProblem(
-            f"{malignant} of the {len(images)} images are malignant: at least two malignant ones and two others "
-            "are needed."
+            f"{malignant} of the {n} images are malignant: at least two malignant ones and two others are needed."
         )
 
 
@@ -154,7 +155,7 @@ def _facts(
     """What the site's images, each when left out, say of the threshold, the prevalence and the intervals."""
     names = np.array(bundle.classes)
     score = probabilities[:, np.isin(names, bundle.malignant)].sum(axis=1)
-    malignant = score[images.is_malignant(bundle.classes, bundle.malignant)]
+    malignant = score[is_malignant(bundle, images.membership)]
     needed = float(np.quantile(malignant, 1 - SUSPICION_SENSITIVITY, method="lower"))
     fine = (images.membership > 0).sum(axis=1) == 1
     correct = images.membership.argmax(axis=1) == probabilities.argmax(axis=1)

@@ -5,7 +5,7 @@ From these numbers a site adaptation is fitted (`ml.adaptation`) and judged, wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,10 +69,11 @@ class SiteImages:
             tuple(self.sha256[i] for i in chosen.tolist()),
         )
 
-    def is_malignant(self, classes: Sequence[str], malignant: Collection[str]) -> NDArray[np.bool_]:
-        """(n,) whether the label stands for malignant classes alone."""
-        benign = [number for number, name in enumerate(classes) if name not in malignant]
-        return np.asarray(~self.membership[:, benign].any(axis=1))
+
+def is_malignant(bundle: Bundle, membership: FloatArray) -> NDArray[np.bool_]:
+    """(n,) whether labels (n, k) stand for malignant classes alone."""
+    benign = [number for number, name in enumerate(bundle.classes) if name not in bundle.malignant]
+    return np.asarray(~membership[:, benign].any(axis=1))
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,8 @@ def draw(membership: NDArray[np.floating], count: int, rng: np.random.Generator)
         short = count * sizes / sizes.sum() - wanted
         step = 1 if wanted.sum() < count else -1
         open_to = wanted < sizes if step > 0 else wanted > 2
-        wanted[int(np.argmax(np.where(open_to, step * short, -np.inf)))] += step
+        # Among equals the label of most images, whose share it changes least.
+        wanted[int(np.argmax(np.where(open_to, step * short + 1e-6 * sizes, -np.inf)))] += step
     chosen = [rng.permutation(np.flatnonzero(kinds == kind))[:number] for kind, number in enumerate(wanted)]
     return sorted(int(place) for places in chosen for place in places)
 

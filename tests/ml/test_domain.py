@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ml.domain import Domain, appearance, fit_domain, pooled_features
+from ml.domain import MOST_WIDENING, Domain, appearance, fit_domain, pooled_features
 from ml.drawing import draw_field
 
 
@@ -78,3 +78,50 @@ def test_appearance_sees_stain_and_size_but_hardly_the_compression():
 
 def test_appearance_of_a_blank_picture_is_finite():
     assert np.isfinite(appearance(np.zeros((224, 224, 3), np.uint8))).all()
+
+
+@pytest.fixture(scope="module")
+def site(clusters):
+    """Images of a site that lies beside the training fields, and others of the same."""
+
+    def sample(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        features, seen = clusters(n, seed)
+        return features, seen + np.float32(4.0)
+
+    return sample
+
+
+def test_a_site_that_joins_is_inside_and_what_was_inside_stays(clusters, domain, site):
+    new = site(200, 11)
+    assert (domain.score(*new) > domain.threshold).mean() > 0.9
+    wide, scores = domain.widened(*site(60, 10), np.arange(60) % 5, keep=0.97)
+    assert (wide.score(*new) <= wide.threshold).mean() > 0.85
+    assert (scores <= 1).mean() >= 0.97
+    assert np.array_equal(wide.held_out, np.sort(scores))
+    old = clusters(500, 12)
+    assert (wide.score(*old) <= domain.score(*old) + 1e-5).all()
+
+
+def test_a_site_does_not_open_the_gate_to_everyone(clusters, domain, site):
+    wide, _ = domain.widened(*site(60, 10), np.arange(60) % 5, keep=0.97)
+    features, seen = clusters(100, 13)
+    assert (wide.score(features, seen - 12) > 1).all()
+    assert (wide.score(features + 40, seen) > 1).all()
+
+
+def test_one_odd_image_cannot_move_a_limit_far(domain, site):
+    features, seen = site(20, 10)
+    seen[0] += 500
+    wide, scores = domain.widened(features, seen, np.arange(20) % 5, keep=0.97)
+    for view in ("features", "appearance"):
+        before, after = getattr(domain, view).limit, getattr(wide, view).limit
+        assert before <= after <= MOST_WIDENING * before * 1.0001
+    assert scores[0] > 1
+
+
+def test_an_image_is_scored_without_its_own_fold(domain, site):
+    """Copies in one fold: scored with themselves in the bank, all distances would be nothing."""
+    features, seen = (np.repeat(part, 10, axis=0) for part in site(4, 10))
+    _, alone = domain.widened(features, seen, np.repeat(np.arange(4), 10), keep=0.97)
+    _, shared = domain.widened(features, seen, np.tile(np.arange(4), 10), keep=0.97)
+    assert alone.min() > shared.max()
