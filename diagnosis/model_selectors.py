@@ -26,7 +26,7 @@ from ml.calibration import wilson_interval
 
 RECENT_TRAININGS = 20
 RECENT_PROMOTIONS = 30
-_STATUS_ORDER = {
+_STATUS_ORDER: dict[str, int] = {
     ModelVersion.Status.ACTIVE: 0,
     ModelVersion.Status.CANDIDATE: 1,
     ModelVersion.Status.SHADOW: 2,

@@ -97,7 +97,7 @@ def models(request: HttpRequest) -> HttpResponseBase:
 def _proposal(user: User) -> list[str]:
     """Why a retraining may be worth it, a sentence each. Kept for a while: it looks at hundreds of analyses."""
     key = f"retraining-proposal-{user.laboratory_id}"
-    reasons = cache.get(key)
+    reasons: list[str] | None = cache.get(key)
     if reasons is None:
         proposal = proposals.retraining_proposal(laboratory=user.laboratory)
         reasons = list(proposal.reasons) if proposal else []

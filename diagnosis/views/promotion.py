@@ -36,8 +36,8 @@ def promote(request: HttpRequest, pk: int) -> HttpResponseBase:
         return _render(request, version)
     why = request.POST.get("why", "").strip()
     judgement = promoting.newest_judgement(version=version)
-    seen = judgement is not None and str(judgement.pk) == request.POST.get("judgement")
-    if not seen or judgement.state != Judgement.State.DONE:
+    is_done = judgement is not None and judgement.state == Judgement.State.DONE
+    if not is_done or str(judgement and judgement.pk) != request.POST.get("judgement"):
         return _render(request, version, said=OUT_OF_DATE, why=why, status=422)
     try:
         done = promoting.promote(version=version, actor=request.user, force="force" in request.POST, why=why)
