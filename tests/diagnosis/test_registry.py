@@ -8,8 +8,9 @@ import shutil
 import pytest
 from django.db import IntegrityError, transaction
 
-from diagnosis.models import AuditEvent, ModelVersion
+from diagnosis.models import AuditEvent, ModelVersion, Promotion
 from diagnosis.services import registry
+from ml.bundle import BundleCorrupt
 from tests import stand_in
 
 pytestmark = pytest.mark.django_db
@@ -25,6 +26,8 @@ def test_the_first_bundle_of_a_task_becomes_active(bundles):
     assert registry.active_version() == version
     assert registry.bundle_problem() is None
     assert set(AuditEvent.objects.values_list("action", flat=True)) == {"register_model", "activate_model"}
+    first = Promotion.objects.get()
+    assert (first.kind, first.version, first.instead_of, first.why) == ("first", version, None, "")
 
 
 def test_registering_again_changes_nothing(bundles):
@@ -52,6 +55,8 @@ def test_a_bundle_replaced_in_place_takes_over(bundles, version):
     active = registry.active_version()
     assert version.status == "retired"
     assert (active.name, active.manifest["temperature"]) == ("field-test", 1.25)
+    assert Promotion.objects.first().instead_of == version
+    assert Promotion.objects.first().why == registry.REPLACED_IN_PLACE
     assert registry.bundle_problem() is None
 
 
@@ -156,3 +161,27 @@ def test_moving_the_folder_of_bundles_loses_nothing(version, bundles, settings, 
     assert registry.bundle_problem() is not None
     settings.LEUKOSCOPE_BUNDLES = tmp_path / "moved"
     assert registry.bundle_problem() is None
+
+
+def test_what_a_retraining_made_waits_as_a_candidate_even_where_nothing_is_active(
+    settings, tmp_path, sealed_bundle, cast
+):
+    settings.LEUKOSCOPE_BUNDLES = tmp_path / "shipped"
+    made = stand_in.copy_bundle(sealed_bundle, tmp_path / "own", name="field-2")
+    version = registry.register_bundle(
+        made.path, laboratory=cast.administrator.laboratory, actor=cast.administrator
+    )
+    assert (version.status, version.laboratory) == ("candidate", cast.administrator.laboratory)
+    assert registry.active_version(laboratory=version.laboratory) is None
+    assert registry.bundle_folder(version) == made.path.resolve()
+    assert registry.register_bundle(made.path) == version
+    event = AuditEvent.objects.get()
+    assert (event.action, event.actor) == ("register_model", cast.administrator)
+
+
+def test_a_damaged_bundle_is_not_registered(tmp_path, sealed_bundle):
+    made = stand_in.copy_bundle(sealed_bundle, tmp_path, name="field-2")
+    (made.path / "model.onnx").write_bytes(b"damage")
+    with pytest.raises(BundleCorrupt):
+        registry.register_bundle(made.path)
+    assert not ModelVersion.objects.exists()
