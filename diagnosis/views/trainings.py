@@ -23,7 +23,7 @@ from diagnosis.views.charts import Chart, TrialChart, history_charts, trial_char
 POLL, POLL_SILENT = "1s", "10s"
 """How often a page asks while a training runs, and while its process is silent."""
 NEWEST_TRIALS = 5
-_TRIAL_ORDER = {"complete": 0, "running": 1, "pruned": 2, "failed": 3}
+_TRIAL_ORDER = {"complete": 0, "running": 1, "stopped": 2, "pruned": 3, "failed": 4}
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,10 @@ class Progress:
     fidelity: str
     done: int | None
     total: int | None
+    trial: int | None
+    trial_phase: str
+    trial_done: int | None
+    trial_total: int | None
     loss: float | None
     metric: float | None
     metric_name: str
@@ -100,6 +104,10 @@ def progress_of(training: Training) -> Progress:
         fidelity=str(told.get("fidelity") or ""),
         done=_whole(told.get("done")),
         total=_whole(told.get("total")),
+        trial=_whole(told.get("trial")),
+        trial_phase=str(told.get("trial_phase") or ""),
+        trial_done=_whole(told.get("trial_done")),
+        trial_total=_whole(told.get("trial_total")),
         loss=_number(told.get("loss")),
         metric=_number(told.get("metric")),
         metric_name=str(told.get("metric_name") or ""),

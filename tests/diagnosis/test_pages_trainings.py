@@ -35,6 +35,7 @@ def test_a_running_training_is_drawn_and_polled_for_each_second(reader: Client) 
     assert f'href="{reverse("diagnosis:training", args=[one.pk])}"' in page
     assert 'hx-trigger="refresh, every 1s"' in page
     assert "8 of 16" in page
+    assert "Trial 8, epoch 2 of 5: 7 of 12" in page
     assert "about 25 min left" in page
     assert "cached features, 128 px" in page
     assert "best so far" in page

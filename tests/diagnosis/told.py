@@ -124,6 +124,7 @@ def searching(count: int = 9) -> dict[str, Any]:
     """Progress of a training that searches."""
     return {"stage": "search", "fidelity": "cached features, 128 px", "done": count - 1, "total": 16,
             "loss": 0.182, "metric": 0.957, "metric_name": "balanced_accuracy", "seconds_left": 1490.0,
+            "trial": count - 1, "trial_phase": "epoch 2 of 5", "trial_done": 7, "trial_total": 12,
             "trials": trials(count)}  # fmt: skip
 
 
