@@ -218,7 +218,7 @@ def models_at_work(cast: dict[str, User], bundles: Path) -> Models:
     _history(found, ada)
     _shadows(found.shadow)
     own = another("field-1-ward-b", 0.02, "retired", own=True)
-    _validation(found.validated, active, n=90, loss=0.004)
+    _validation(found.validated, active, n=400, loss=0.004)
     _validation(found.failing, active, n=24, loss=0.07, learnt=50, before=own)
     return found
 
