@@ -40,6 +40,7 @@ Track = Callable[[Iterable[Any], int, str], Iterable[Any]]
 DRAWN_FIELDS = 100
 PHOTOGRAPH_CROPS = 240
 SALIENCY_FILE = "saliency.json"
+TRIALS_FILE = "trials.json"
 
 
 @dataclass(frozen=True)
@@ -155,8 +156,10 @@ def add_faithfulness(
         temperature=bundle.temperature,
         history=history,
     )
-    drawn.update(_more_plots(evidence, saliency, (), seed))
-    return _replace(bundle, _Written(evidence, rows, drawn, saliency))
+    kept = place / TRIALS_FILE
+    trials = json.loads(kept.read_text()) if kept.is_file() else []
+    drawn.update(_more_plots(evidence, saliency, trials, seed))
+    return _replace(bundle, _Written(evidence, rows, drawn, saliency, trials))
 
 
 def _faithfulness(
@@ -218,7 +221,7 @@ def _replace(bundle: Bundle, written: _Written) -> Bundle:
         if written.saliency is not None:
             (folder / SALIENCY_FILE).write_text(json.dumps(written.saliency.details(), indent=1) + "\n")
         if written.trials:
-            (folder / "trials.json").write_text(json.dumps(list(written.trials), indent=1) + "\n")
+            (folder / TRIALS_FILE).write_text(json.dumps(list(written.trials), indent=1) + "\n")
         page = report_html(
             bundle, written.evidence, written.plots, trials=written.trials, remarks=written.remarks
         )
@@ -230,21 +233,22 @@ def _replace(bundle: Bundle, written: _Written) -> Bundle:
 
 @contextmanager
 def _copied(folder: Path) -> Iterator[Path]:
-    """A copy beside the folder that takes its place at the end, unless something is raised; large files are links.
+    """A copy of the folder that takes its place at the end, unless something is raised; large files are links.
 
-    Files of the evidence and the card are copied, since they are written anew; the others are never written to.
+    The copy lies a floor below the folder's neighbours, where nobody who looks for bundles finds it half made.
     """
-    part, old = (folder.with_name(f".{folder.name}.{word}") for word in ("part", "old"))
-    shutil.rmtree(part, ignore_errors=True)
+    work = folder.with_name(f".{folder.name}.work")
+    new, old = work / "new", work / "old"
+    shutil.rmtree(work, ignore_errors=True)
     try:
-        shutil.copytree(folder, part, copy_function=_link_or_copy)
-        yield part
-        shutil.rmtree(old, ignore_errors=True)
+        shutil.copytree(folder, new, copy_function=_link_or_copy)
+        yield new
         folder.rename(old)
-        part.rename(folder)
-        shutil.rmtree(old)
+        new.rename(folder)
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _link_or_copy(source: str, target: str) -> None:

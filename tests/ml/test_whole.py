@@ -110,6 +110,8 @@ def test_stopped_half_way_the_bundle_is_what_it_was(measured, tmp_path, monkeypa
     shutil.copytree(bundle.path, place)
 
     def full(*args):
+        # What looks for bundles meanwhile (`*/bundle.json`) finds the old one alone.
+        assert list(tmp_path.glob("*/bundle.json")) == [place / "bundle.json"]
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(whole, "card_markdown", full)
