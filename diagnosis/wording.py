@@ -100,3 +100,11 @@ def ordered_probabilities(probabilities: Mapping[str, float], classes: list[str]
     """Probabilities in the order of the model's classes (PostgreSQL does not keep the order of keys)."""
     known = [(name, probabilities[name]) for name in classes if name in probabilities]
     return known + [(name, value) for name, value in probabilities.items() if name not in classes]
+
+
+def duration(seconds: float) -> str:
+    """Seconds as one reads them: 40 s, 12 min, 2 h 05 min."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{round(seconds)} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

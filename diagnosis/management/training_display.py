@@ -15,6 +15,7 @@ from rich.text import Text
 
 from diagnosis import wording
 from diagnosis.models import Training
+from diagnosis.services.retraining import expected_words
 
 SHOWN_TRIALS = 12
 """Trials in the live table: the best and the newest; all of them stand in the bundle's evidence."""
@@ -24,6 +25,10 @@ PLAIN_SECONDS = 15.0
 """How often a line is written where standard error is no terminal."""
 
 PARTS = ("train", "validation", "test", "left_out")
+
+
+Sections = tuple[Mapping[str, Any], Mapping[str, Any]] | None
+"""Evidence of a site's images before and after a version was adapted to it."""
 
 
 class Screen:
@@ -64,7 +69,9 @@ class Screen:
         for renderable in checked(facts):
             self._out.print(renderable, highlight=False)
 
-    def done(self, training: Training) -> None:
+    def done(self, training: Training, *, sections: Sections) -> None:
+        if sections is not None:
+            self._out.print(before_after(sections))
         trials = training.progress.get("trials")
         if trials:
             self._out.print(trial_table(trials))
@@ -113,7 +120,7 @@ class JsonLines:
     def facts(self, facts: Mapping[str, Any]) -> None:
         self._line({"check": dict(facts)})
 
-    def done(self, training: Training) -> None:
+    def done(self, training: Training, *, sections: Sections) -> None:
         version = training.result
         assert version is not None
         self._line(
@@ -123,6 +130,7 @@ class JsonLines:
                     "status": version.status,
                     "bundle_sha256": version.bundle_sha256,
                     "training": str(training.pk),
+                    **({} if sections is None else {"before": sections[0], "after": sections[1]}),
                 }
             }
         )
@@ -148,16 +156,8 @@ def plain_words(progress: Mapping[str, Any]) -> str:
     if progress.get("metric") is not None:
         words.append(f"{progress.get('metric_name') or 'metric'} {progress['metric']:.4f}")
     if progress.get("seconds_left") is not None:
-        words.append(f"{duration(progress['seconds_left'])} left")
+        words.append(f"{wording.duration(progress['seconds_left'])} left")
     return "  ".join(words)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as one reads them: 40 s, 12 min, 2 h 05 min."""
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{round(seconds)} s"
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def trial_table(trials: Sequence[Mapping[str, Any]]) -> Table:
@@ -191,6 +191,16 @@ def settings_words(settings: Mapping[str, Any]) -> str:
     )
 
 
+def before_after(sections: tuple[Mapping[str, Any], Mapping[str, Any]]) -> RenderableType:
+    """The main figures of both, side by side, with their intervals."""
+    from ml.evaluation.evidence import Section
+    from ml.evaluation.report import comparison_table
+
+    return comparison_table(
+        "Before and after, at the site", [Section.from_dict(section) for section in sections]
+    )
+
+
 def checked(facts: Mapping[str, Any]) -> list[RenderableType]:
     """The tables and sentences of `--dry-run`."""
     split = facts.get("split", {})
@@ -208,9 +218,8 @@ def checked(facts: Mapping[str, Any]) -> list[RenderableType]:
     told = {key: value for key, value in facts.items() if key not in ("split", "notes", "expected")}
     lines += [Text(f"{key.replace('_', ' ')}: {_said(value)}") for key, value in told.items()]
     lines += [Text(f"{note[:1].upper()}{note[1:].rstrip('.')}.") for note in facts.get("notes", ())]
-    lines += [
-        Text(f"{what}: about {duration(seconds)}") for what, seconds in facts.get("expected", {}).items()
-    ]
+    if expected := facts.get("expected"):
+        lines.append(Text(expected_words(expected)))
     return lines
 
 

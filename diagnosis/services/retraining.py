@@ -17,10 +17,11 @@ from typing import Any, Literal, Protocol
 
 from django.conf import settings
 
+from diagnosis import wording
 from diagnosis.models import ModelVersion, Training, User
-from diagnosis.services import retraining_data, trainings
+from diagnosis.services import retraining_data, retraining_site, sites, trainings
 from diagnosis.services.retraining_data import Prepared
-from diagnosis.services.retraining_stages import Stages
+from diagnosis.services.retraining_stages import Stages, plan_of
 from diagnosis.services.retraining_start import RetrainProblem
 from diagnosis.services.trials import Stopped, Watch
 from ml.bundle import BundleError
@@ -45,6 +46,7 @@ class RetrainRequest:
         size: side of the input in pixels; None keeps that of the model started from.
         epochs: of the refit. trial_epochs: of a trial; None leaves it to each fidelity.
         budget_minutes: for the search, after which no trial begins.
+        evidence: `brief` measures the test images alone, which the gate refuses as incomplete.
         blocks: layers of each dense block when not started from a bundle: for a smaller sister of DenseNet-121.
     """
 
@@ -64,6 +66,7 @@ class RetrainRequest:
     trial_epochs: int | None = None
     depth: Literal["all", "head"] = "all"
     budget_minutes: float | None = None
+    evidence: Literal["whole", "brief"] = "whole"
     seed: int = 20
     name: str = ""
     blocks: tuple[int, ...] | None = None
@@ -132,6 +135,10 @@ def retrain(*, request: RetrainRequest, observer: Observer, actor: User | None =
     prepared, facts = check(request=request, observer=observer)
     request = replace(request, name=request.name or _next_name(request.task))
     work = cache_dir() / "retrain" / request.name
+    site = prepared.site
+    if request.site and site is None and prepared.laboratory is not None:
+        site = sites.site_named(laboratory=prepared.laboratory, name=request.site)
+        observer.say(f"{site} is a new site of {prepared.laboratory}.")
     lock = trainings.WorkLock(work)
     lock.take()
     try:
@@ -141,9 +148,9 @@ def retrain(*, request: RetrainRequest, observer: Observer, actor: User | None =
         retraining_data.store(prepared, work)
         training = trainings.begin(
             task=request.task, name=request.name, work=work, options=request.as_dict(), data=facts,
-            laboratory=prepared.laboratory, site=prepared.site, actor=actor,
+            laboratory=prepared.laboratory, site=site, actor=actor,
         )  # fmt: skip
-        return _conduct(training, request, prepared, observer)
+        return _conduct(training, request, prepared, observer, expected=True)
     finally:
         lock.release()
 
@@ -181,7 +188,14 @@ def resume(
         lock.release()
 
 
-def _conduct(training: Training, request: RetrainRequest, prepared: Prepared, observer: Observer) -> Training:
+def _conduct(
+    training: Training,
+    request: RetrainRequest,
+    prepared: Prepared,
+    observer: Observer,
+    *,
+    expected: bool = False,
+) -> Training:
     """Run the stages, and end the row whatever happens."""
     with trainings.Live(training) as live:
 
@@ -191,12 +205,15 @@ def _conduct(training: Training, request: RetrainRequest, prepared: Prepared, ob
         def should_stop() -> bool:
             return observer.should_stop() or live.taken_over.is_set()
 
-        stages = Stages(training, request, prepared, Watch(update, observer.say, should_stop))
+        watch = Watch(update, observer.say, should_stop)
+        stages = Stages(training, request, prepared, watch)
         version, failure = None, ""
         error: Exception | None = None
         try:
             with _in_words(Path(training.work)):
-                version = stages.run()
+                if expected and (parts := expect(request=request, prepared=prepared, observer=observer)):
+                    observer.say(expected_words(parts))
+                version = _adapted(training, request, prepared, watch) if prepared.adapts else stages.run()
         except (Stopped, KeyboardInterrupt):
             pass
         except RetrainProblem as problem:
@@ -215,9 +232,46 @@ def _conduct(training: Training, request: RetrainRequest, prepared: Prepared, ob
     return training
 
 
+def _adapted(training: Training, request: RetrainRequest, prepared: Prepared, watch: Watch) -> ModelVersion:
+    """A version adapted to the site, where there are too few images for a training."""
+    start = retraining_site.version_to_adapt(prepared=prepared, start=request.start)
+    return retraining_site.adapt(
+        training=training, prepared=prepared, version=start, seed=request.seed, watch=watch,
+        actor=training.started_by,
+    ).version  # fmt: skip
+
+
+def expected_words(parts: Mapping[str, float]) -> str:
+    """One sentence of what `expect` found."""
+    named = [
+        f"{name} {wording.duration(seconds)}"
+        for name, seconds in parts.items()
+        if name != "total" and seconds >= 1
+    ]
+    return (
+        f"Expected at this machine's pace: {wording.duration(parts['total'])} ({', '.join(named)}), and then the "
+        "evidence; trials and epochs that end early make it less."
+    )
+
+
 def expect(*, request: RetrainRequest, prepared: Prepared, observer: Observer) -> dict[str, float]:
-    """Seconds that the search and the refit will take here, from a few measured steps."""
-    return {}
+    """Seconds that each part of the training will take here, from the pace of a few steps; evidence is not in it."""
+    if prepared.adapts:
+        return {}
+    from ml.pace import expected_seconds, measure_pace
+    from ml.search import SIZES, Setting
+
+    observer.show({"stage": "measuring this machine's pace"})
+    size, blocks = prepared.preprocessing.size, prepared.start.blocks
+    return expected_seconds(
+        measure_pace(classes=len(prepared.task.classes), blocks=blocks),
+        plan_of(Setting(), request=request, prepared=prepared),
+        training=len(prepared.split.train),
+        validation=len(prepared.split.validation),
+        trials=request.trials,
+        trial_epochs=request.trial_epochs,
+        sizes=[side for side in SIZES if side <= size] or [size],
+    )
 
 
 def _check_numbers(request: RetrainRequest) -> None:

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 IMAGES = "images.json"
 PARTS = ("train", "validation", "test", "left_out")
+SITE_IMAGES = 200
+"""Up to so many images of a site adapt a version, which deals them itself; more are a training of their own."""
+
 SMALLEST_DISK = 1_500_000_000
 """Bytes that checkpoints, cached features and a bundle of a DenseNet-121 take, beside the images."""
 
@@ -56,6 +59,11 @@ class Prepared:
     @property
     def manifest(self) -> Manifest:
         return self.gathered.manifest
+
+    @property
+    def adapts(self) -> bool:
+        """Whether there are too few images to train on, but a site to adapt to."""
+        return not self.split.validation
 
     def items(self, part: str) -> list[Item]:
         return [self.manifest.items[i] for i in getattr(self.split, part)]
@@ -98,6 +106,9 @@ def prepare(request: RetrainRequest, *, progress: Progress) -> Prepared:
         label_map=request.label_map,
         progress=lambda done: progress(done, total),
     )
+    if request.site and len(gathered.manifest) <= SITE_IMAGES:
+        split = Split("images of one site", tuple(range(len(gathered.manifest))), (), (), ())
+        return Prepared(task, gathered, split, start, preprocessing, laboratory, site)
     split = split_for(
         gathered, seed=request.seed, previous=already_split(start, task, laboratory), classes=task.classes
     )
@@ -113,7 +124,7 @@ def known_task(name: str) -> Task:
 
 
 def place_of(request: RetrainRequest) -> tuple[Laboratory | None, Site | None]:
-    """The laboratory and site that were asked for; a model for all laboratories has neither."""
+    """The laboratory and site that were asked for; a model for all laboratories has neither, and a new site no row."""
     if not (request.reviewed or request.site or request.laboratory):
         return None, None
     if request.laboratory:
@@ -127,15 +138,7 @@ def place_of(request: RetrainRequest) -> tuple[Laboratory | None, Site | None]:
         laboratory = found[0]
     if not request.site:
         return laboratory, None
-    site = Site.objects.filter(laboratory=laboratory, name=request.site).first()
-    if site is None:
-        known = (
-            ", ".join(Site.objects.filter(laboratory=laboratory).values_list("name", flat=True)) or "none yet"
-        )
-        raise RetrainProblem(
-            f"{laboratory} has no site called {request.site} (its sites: {known}); add it under /admin/."
-        )
-    return laboratory, site
+    return laboratory, Site.objects.filter(laboratory=laboratory, name=request.site.strip()).first()
 
 
 def _slugs() -> str:
@@ -145,6 +148,8 @@ def _slugs() -> str:
 def _reviewed(task: Task, laboratory: Laboratory | None, site: Site | None) -> Manifest:
     from diagnosis.services import reviewed
 
+    if laboratory is None:
+        raise RetrainProblem("Reviewed images belong to a laboratory: name it with --laboratory.")
     items = reviewed.reviewed_items(laboratory=laboratory, task=task.name, site=site)
     if not items:
         raise RetrainProblem("No image has a standing review with a class to learn from.")

@@ -21,11 +21,15 @@ from ml.plan import Plan
 if TYPE_CHECKING:
     from diagnosis.services.retraining import RetrainRequest
     from ml.batches import Examples
+    from ml.search import Setting
 
 METRICS = "evidence/metrics.json"
 PREPARE, SEARCH, REFIT = "preparing the images", "search", "refit"
 ASSEMBLE, EVIDENCE, REGISTER = "assembling the bundle", "measuring the evidence", "registering"
 
+BRIEF: dict[str, Any] = dict.fromkeys(
+    ("other_runtime", "repaint", "faithfulness", "baselines", "gate"), False
+)
 FIGURES = (
     "fidelity", "done", "total", "loss", "metric", "metric_name", "seconds_left", "trial", "trial_phase",
     "trial_done", "trial_total",
@@ -77,7 +81,7 @@ class Stages:
 
     def _plan(self, rows: list[dict[str, Any]]) -> tuple[Plan, str]:
         """The refit's plan, and in one sentence where its numbers come from."""
-        from ml.search import Setting, best_setting, carried_over, refit_plan
+        from ml.search import Setting, best_setting, carried_over
 
         if rows:
             study = trials.open_study(training=self.training, request=self.request)
@@ -88,14 +92,7 @@ class Stages:
             )
         else:
             setting, words = Setting(), "Without a search, the refit follows the standing recipe."
-        plan = refit_plan(
-            setting,
-            size=self.prepared.preprocessing.size,
-            epochs=self.request.epochs,
-            seed=self.request.seed,
-            blocks=self.prepared.start.blocks,
-        )
-        return replace(plan, depth=self.request.depth), words
+        return plan_of(setting, request=self.request, prepared=self.prepared), words
 
     def _bundle(self, plan: Plan, words: str) -> Bundle:
         """Train through the plan and assemble a bundle, still without evidence, in the work folder."""
@@ -177,6 +174,7 @@ class Stages:
             bundle.path,
             self.prepared.manifest,
             progress=self._track,
+            **(BRIEF if self.request.evidence == "brief" else {}),
             search_trials=[{**row, "setting": row["settings"]} for row in rows],
         )
 
@@ -192,6 +190,20 @@ class Stages:
         for done, thing in enumerate(things, start=1):
             yield thing
             self._counted(done)
+
+
+def plan_of(setting: Setting, *, request: RetrainRequest, prepared: Prepared) -> Plan:
+    """How the refit trains with a setting of the search."""
+    from ml.search import refit_plan
+
+    plan = refit_plan(
+        setting,
+        size=prepared.preprocessing.size,
+        epochs=request.epochs,
+        seed=request.seed,
+        blocks=prepared.start.blocks,
+    )
+    return replace(plan, depth=request.depth)
 
 
 def publish(bundle: Bundle) -> Path:

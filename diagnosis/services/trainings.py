@@ -119,7 +119,9 @@ def begin(
             )  # fmt: skip
             _record("start_training", training, actor)
     except IntegrityError as error:
-        raise TrainingRefused("Another training of this task began at the same moment: wait for it.") from error
+        raise TrainingRefused(
+            "Another training of this task began at the same moment: wait for it."
+        ) from error
     return training
 
 
@@ -153,7 +155,9 @@ def resume(*, training: Training, options: Mapping[str, Any], actor: User | None
             if taken:
                 _record("resume_training", training, actor)
     except IntegrityError as error:
-        raise TrainingRefused("Another training of this task began at the same moment: wait for it.") from error
+        raise TrainingRefused(
+            "Another training of this task began at the same moment: wait for it."
+        ) from error
     if not taken:
         raise TrainingRefused(f"{training.name} has ended meanwhile, or runs elsewhere.")
     training.refresh_from_db()

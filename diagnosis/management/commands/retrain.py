@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
+import os
 import signal
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -15,7 +17,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from diagnosis.management.training_display import JsonLines, Screen
 from diagnosis.models import Training, User
-from diagnosis.services import retraining
+from diagnosis.services import retraining, retraining_site
 from diagnosis.services.retraining import RetrainRequest
 from diagnosis.services.retraining_start import RetrainProblem
 from diagnosis.services.trainings import TrainingRefused
@@ -25,7 +27,7 @@ INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 SETTINGS_OF_A_RUN = (
     "data", "reviewed", "laboratory", "site", "label_map", "trials", "search", "start", "weights", "size", "epochs",
-    "trial_epochs", "depth", "budget", "seed", "blocks",
+    "trial_epochs", "depth", "budget", "evidence", "seed", "blocks",
 )  # fmt: skip
 """What a training keeps from its first command line; with --resume they must not be given anew."""
 
@@ -95,6 +97,10 @@ class Command(BaseCommand):
         search.add_argument(
             "--depth", choices=("all", "head"), help="layers that the refit trains (default all)"
         )
+        search.add_argument(
+            "--evidence", choices=("whole", "brief"),
+            help="what is measured (default whole); a brief candidate is never let through the gate",
+        )  # fmt: skip
         search.add_argument("--seed", type=int, help="of split, search and training (default 20)")
         search.add_argument("--blocks", type=parse_blocks, help=argparse.SUPPRESS)
         run = parser.add_argument_group("this run")
@@ -114,6 +120,7 @@ class Command(BaseCommand):
         run.add_argument("--json", action="store_true", help="print one JSON object a line instead of bars")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        quieten()
         display = JsonLines(self.stdout) if options["json"] else Screen()
         interrupts = Interrupts()
         watched = Watched(display, interrupts)
@@ -133,7 +140,7 @@ class Command(BaseCommand):
                 f"--name {training.name}",
                 returncode=interrupts.status,
             )
-        display.done(training)
+        display.done(training, sections=retraining_site.before_after(training))
 
     def _train(self, options: dict[str, Any], watched: Watched) -> Training:
         actor = actor_named(options["actor"])
@@ -220,6 +227,13 @@ def request_of(options: Mapping[str, Any]) -> RetrainRequest:
     if "start" in given and Path(given["start"]).exists():
         given["start"] = str(Path(given["start"]).absolute())
     return RetrainRequest(task=options["task"], name=options["name"], **given)
+
+
+def quieten() -> None:
+    """Keep TensorFlow and the exporter from writing over the bars what nobody can act on."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    for name in ("tf2onnx", "absl"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def actor_named(username: str | None) -> User | None:
