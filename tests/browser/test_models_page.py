@@ -97,7 +97,7 @@ def test_a_training_of_another_process_is_followed_without_a_reload(ada: Person,
     page = ada.page
     ada.goto("/models")
     page.evaluate("window.stayed = true")
-    bar = page.locator("#running progress")
+    bar = page.locator("#running progress").first
     expect(page.locator("#running")).to_contain_text("Training field-9")
     first = float(bar.get_attribute("value") or 0)
     page.wait_for_function(
@@ -119,7 +119,7 @@ def test_the_focus_stays_where_it_is_while_a_training_is_redrawn(ada: Person, tr
     ada.goto("/models")
     link = ada.page.locator("#running h2 a")
     link.focus()
-    value = ada.page.locator("#running progress").get_attribute("value")
+    value = ada.page.locator("#running progress").first.get_attribute("value")
     ada.page.wait_for_function(
         "(value) => document.querySelector('#running progress').getAttribute('value') !== value", arg=value
     )
