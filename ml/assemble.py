@@ -6,9 +6,11 @@ thresholds and the gate see the validation part alone. Imports TensorFlow (for t
 
 from __future__ import annotations
 
+import shutil
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.bundle import SHIPPED, Bundle, seal
-from ml.calibration import MINIMUM_BIN_SIZE, ConfidenceBins, apply_temperature, fit_temperature
+from ml.calibration import (
+    MINIMUM_BIN_SIZE,
+    TEMPERATURE_BOUNDS,
+    ConfidenceBins,
+    apply_temperature,
+    fit_temperature,
+)
 from ml.data.manifest import Item, Manifest
 from ml.data.splits import Split
 from ml.domain import appearance, fit_domain, pooled_features
@@ -26,6 +34,7 @@ from ml.export import export_network
 from ml.imaging.preprocessing import Preprocessing, normalise, squash
 from ml.imaging.reading import read_image
 from ml.runtimes import OpenVinoRuntime, Runtime
+from ml.saving import TrainingProblem, storage_problem
 
 SUSPICION_SENSITIVITY = 0.98
 """Share of malignant validation images at or above the threshold of suspicion (DESIGN, Words)."""
@@ -48,20 +57,26 @@ class Measured:
     """What the exported network and the domain's measurements say of n images.
 
     Attributes:
-        logits: (n, k). features: (n, c) pooled. appearance: (n, d). labels: (n,) class numbers.
+        logits: (n, k). features: (n, c) pooled. appearance: (n, d). membership: (n, k) 1 where a label stands for
+            a class.
     """
 
     logits: NDArray[np.float32]
     features: NDArray[np.float32]
     appearance: NDArray[np.float32]
-    labels: NDArray[np.int64]
+    membership: NDArray[np.float32]
+
+    @property
+    def exact(self) -> NDArray[np.bool_]:
+        """(n,) whether a label is one class."""
+        return np.asarray((self.membership > 0).sum(axis=1) == 1)
 
 
 def measure(
     runtime: Runtime,
     preprocessing: Preprocessing,
     items: Sequence[Item],
-    classes: Sequence[str],
+    membership: NDArray[np.float32],
     *,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Measured:
@@ -75,8 +90,13 @@ def measure(
         features.append(pooled_features(feature_maps[0]))
         seen.append(appearance(squashed))
         progress(done)
-    labels = np.array([classes.index(item.label) for item in items], dtype=np.int64)
-    return Measured(np.stack(logits), np.stack(features), np.stack(seen), labels)
+    return Measured(np.stack(logits), np.stack(features), np.stack(seen), membership)
+
+
+def one_hot(items: Sequence[Item], classes: Sequence[str]) -> NDArray[np.float32]:
+    """(n, k) membership of images whose labels are classes."""
+    place = {name: number for number, name in enumerate(classes)}
+    return np.asarray(np.eye(len(classes), dtype=np.float32)[[place[item.label] for item in items]])
 
 
 def assemble(
@@ -92,58 +112,153 @@ def assemble(
     split: Split,
     preprocessing: Preprocessing,
     training: Mapping[str, Any],
+    membership: NDArray[np.float32] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Bundle:
-    """Write a sealed bundle (still without evidence) into an empty or new folder.
+    """Write a sealed bundle (still without evidence) to `folder`, which appears whole or not at all.
 
     Args:
+        folder: a bundle that lies there is replaced.
         training: how the network came about (plan, history, start weights), kept in `bundle.json`.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, NDArray[Any]] = dict(export_network(model, folder))
-    facts: dict[str, Any] = {
-        "task": task,
-        "name": name,
-        "version": version_text,
-        "classes": list(classes),
-        "malignant": list(malignant),
-        "preprocessing": preprocessing.as_dict(),
-        "input": {"shape": [preprocessing.size, preprocessing.size, 3], "normalisation": "imagenet"},
-        "data": {"name": manifest.name, "split": split.summary(manifest), **split.hashes(manifest)},
-        "training": dict(training),
-        "code_version": code_version(),
-        "libraries": {library: version(library) for library in LIBRARIES},
-    }
-    train_items, held_items = ([manifest.items[i] for i in part] for part in (split.train, split.validation))
-    runtime = _exported_runtime(folder, preprocessing, name)
-    trained = measure(runtime, preprocessing, train_items, classes)
-    held = measure(runtime, preprocessing, held_items, classes)
+        membership: (n, k) what each of the manifest's labels stands for; None where every label is a class.
+        progress: called with the images measured and their total.
 
-    temperature = fit_temperature(held.logits, held.labels)
+    Raises:
+        TrainingProblem: no room to save, or no malignant image to set the threshold of suspicion by.
+    """
+    if membership is None:
+        membership = np.zeros((len(manifest), len(classes)), np.float32)
+        used = [*split.train, *split.validation]
+        membership[used] = one_hot([manifest.items[i] for i in used], classes)
+    with _folder_whole(folder) as part:
+        arrays: dict[str, NDArray[Any]] = dict(export_network(model, part))
+        runtime = _exported_runtime(part, preprocessing, name)
+        known = membership
+        total = len(split.train) + len(split.validation)
+
+        def measured(places: Sequence[int], before: int) -> Measured:
+            items = [manifest.items[i] for i in places]
+
+            def count(done: int) -> None:
+                progress(before + done, total)
+
+            return measure(runtime, preprocessing, items, known[list(places)], progress=count)
+
+        trained, held = measured(split.train, 0), measured(split.validation, len(split.train))
+        domain = fit_domain(
+            training=(trained.features, trained.appearance),
+            held_out=(held.features, held.appearance),
+            keep=DOMAIN_KEEP,
+        )
+        arrays.update(domain.arrays())
+        np.savez(part / "serving.npz", allow_pickle=False, **arrays)
+        facts: dict[str, Any] = {
+            "task": task,
+            "name": name,
+            "version": version_text,
+            "classes": list(classes),
+            "malignant": list(malignant),
+            "preprocessing": preprocessing.as_dict(),
+            "input": {"shape": [preprocessing.size, preprocessing.size, 3], "normalisation": "imagenet"},
+            "data": {"name": manifest.name, "split": split.summary(manifest), **split.hashes(manifest)},
+            "training": dict(training),
+            "code_version": code_version(),
+            "libraries": {library: version(library) for library in LIBRARIES},
+            **_calibrated(held, classes, malignant, domain.threshold),
+        }
+        sealed = seal(part, facts)
+    return replace(sealed, path=folder)
+
+
+def _calibrated(
+    held: Measured, classes: Sequence[str], malignant: Sequence[str], domain_threshold: float
+) -> dict[str, Any]:
+    """Temperature, confidence bins, thresholds and prevalence from the validation part.
+
+    A coarse label counts by the sum of its classes' probabilities. Bins are of the images whose class is known.
+    """
+    temperature = fit_membership_temperature(held.logits, held.membership)
     probabilities = apply_temperature(held.logits, temperature)
-    confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == held.labels
-    bins = ConfidenceBins.fit(confidence, correct) if len(correct) >= MINIMUM_BIN_SIZE else None
-    domain = fit_domain(
-        training=(trained.features, trained.appearance),
-        held_out=(held.features, held.appearance),
-        keep=DOMAIN_KEEP,
+    known = held.exact
+    top = probabilities[known].argmax(axis=1)
+    correct = held.membership[known, top] > 0
+    bins = (
+        ConfidenceBins.fit(probabilities[known].max(axis=1), correct)
+        if len(correct) >= MINIMUM_BIN_SIZE
+        else None
     )
-    arrays.update(domain.arrays())
-    np.savez(folder / "serving.npz", allow_pickle=False, **arrays)
-    is_malignant = np.isin(np.array(classes)[held.labels], malignant)
-    score = probabilities[:, [list(classes).index(name) for name in malignant]].sum(axis=1)
-    counts = np.bincount(held.labels, minlength=len(classes))
-    facts.update(
-        temperature=temperature,
-        confidence_bins=bins.to_dict() if bins else None,
-        thresholds={
+    harmful = np.isin(np.array(classes), malignant)
+    is_malignant = (held.membership[:, ~harmful].sum(axis=1) == 0) & (held.membership.sum(axis=1) > 0)
+    if not is_malignant.any():
+        raise TrainingProblem(
+            "No validation image is malignant: the threshold of suspicion cannot be set without one."
+        )
+    score = probabilities[:, harmful].sum(axis=1)
+    return {
+        "temperature": temperature,
+        "confidence_bins": bins.to_dict() if bins else None,
+        "thresholds": {
             "suspected": float(np.quantile(score[is_malignant], 1 - SUSPICION_SENSITIVITY, method="lower")),
-            "domain": domain.threshold,
+            "domain": domain_threshold,
             "domain_keep": DOMAIN_KEEP,
         },
-        prevalence={label: float(n / counts.sum()) for label, n in zip(classes, counts, strict=True)},
-    )
-    return seal(folder, facts)
+        "prevalence": dict(zip(classes, prevalence(probabilities, held.membership), strict=True)),
+    }
+
+
+def fit_membership_temperature(logits: NDArray[np.float32], membership: NDArray[np.float32]) -> float:
+    """The temperature that minimises the negative log likelihood of labels that may stand for several classes.
+
+    For ordinary labels it is `fit_temperature`'s. A sum of classes is not convex in the temperature, so its least
+    is looked for on a grid over the bounds first, then on a finer one about the best.
+    """
+    if ((membership > 0).sum(axis=1) == 1).all():
+        return fit_temperature(logits, membership.argmax(axis=1))
+    scores = np.asarray(logits, np.float64)
+
+    def loss(logarithm: float) -> float:
+        inside = (apply_temperature(scores, float(np.exp(logarithm))) * membership).sum(axis=1)
+        return float(-np.log(np.maximum(inside, np.finfo(np.float64).tiny)).mean())
+
+    coldest, hottest = (float(np.log(bound)) for bound in TEMPERATURE_BOUNDS)
+    grid = np.linspace(coldest, hottest, 201)
+    least = int(np.argmin([loss(value) for value in grid]))
+    low, high = grid[max(0, least - 1)], grid[min(len(grid) - 1, least + 1)]
+    finer = np.linspace(low, high, 201)
+    return float(np.exp(finer[int(np.argmin([loss(value) for value in finer]))]))
+
+
+def prevalence(probabilities: NDArray[np.float64], membership: NDArray[np.float32]) -> list[float]:
+    """(k,) shares of the classes, summing to 1; a coarse label is shared out by its classes' probabilities."""
+    shares = probabilities * membership
+    shares = shares / shares.sum(axis=1, keepdims=True)
+    return [float(value) for value in shares.sum(axis=0) / len(shares)]
+
+
+@contextmanager
+def _folder_whole(target: Path) -> Iterator[Path]:
+    """A folder beside `target` to write to, moved into place afterwards; what an error leaves there is removed."""
+    part = target.with_name(f"{target.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        part.mkdir(parents=True)
+        yield part
+        if target.exists():
+            old = target.with_name(f"{target.name}.old")
+            shutil.rmtree(old, ignore_errors=True)
+            target.rename(old)
+            part.rename(target)
+            shutil.rmtree(old)
+        else:
+            part.rename(target)
+    except (OSError, RuntimeError, ValueError) as error:
+        shutil.rmtree(part, ignore_errors=True)
+        if problem := storage_problem(error, target.parent):
+            raise problem from error
+        raise
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
 
 
 def code_version() -> str:

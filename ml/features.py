@@ -24,7 +24,7 @@ from ml.batches import Pixels
 from ml.data.augmentation import Augmentation
 from ml.imaging.preprocessing import Preprocessing, normalise
 from ml.network import LAST_BLOCK_INPUT, at_size, blocks_of
-from ml.saving import new_array, saved_whole
+from ml.saving import TrainingProblem, new_array, saved_whole
 
 Half = NDArray[np.float16]
 
@@ -34,10 +34,6 @@ VIEWS = 3
 BATCH = 32
 REVISION = 1
 """Raised when the same network, images and settings would give other features."""
-
-
-class FeatureProblem(Exception):
-    """Features cannot be kept; the text is for an administrator."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +112,7 @@ def cached_features(
         progress: called with the pictures done and their total, while computing; what it raises stops the work.
 
     Raises:
-        TrainingProblem: no room to keep them. FeatureProblem: a feature does not fit float16.
+        TrainingProblem: no room to keep them, or a feature too large for float16.
     """
     views = views if augmentation else 1
     facts = {
@@ -180,7 +176,7 @@ def _compute(
         for array, level in zip(arrays, found, strict=True):
             halved = level.astype(np.float16)
             if not np.isfinite(halved).all():
-                raise FeatureProblem(
+                raise TrainingProblem(
                     "The network's features are too large to keep; start from another network."
                 )
             array.reshape(total, *halved.shape[1:])[done : done + len(batch)] = halved

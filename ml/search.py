@@ -37,6 +37,9 @@ second. So one range serves every optimiser and depth, and the importance of the
 RUNGS = 9
 """A trial reports its validation loss so often, whatever its epochs: at each ninth of its budget."""
 
+TRIAL_EPOCHS: dict[Depth, int] = {"head": 30, "block": 8, "all": 4}
+"""Of a trial, where nobody says otherwise."""
+
 HEARTBEAT_SECONDS = 10
 GRACE_SECONDS = 60
 """A trial whose process was silent for so long counts as dead, and its setting is tried again."""

@@ -28,10 +28,12 @@ from ml.features import Features, Frozen, cached_features, images_sha256
 from ml.heads import HeadWeights, balanced_accuracy, log_loss, scheduled, train_head
 from ml.imaging.preprocessing import Preprocessing
 from ml.network import start_network
+from ml.pace import Pace, expected_seconds, measure_pace
 from ml.plan import DENSENET_121, DEPTHS, Depth, Plan
 from ml.search import (
     RUNGS,
     SIZES,
+    TRIAL_EPOCHS,
     Search,
     Setting,
     best_setting,
@@ -44,12 +46,9 @@ from ml.search import (
 from ml.stepping import Stepper, starting_head
 
 __all__ = [
-    "Search", "Setting", "Stop", "Workbench", "best_setting", "carried_over", "make_study", "reclaim", "refit_plan",
-    "run_trial", "suggest",
+    "Pace", "Search", "Setting", "Stop", "Workbench", "best_setting", "carried_over", "expected_seconds", "make_study",
+    "measure_pace", "reclaim", "refit_plan", "run_trial", "suggest",
 ]  # fmt: skip
-
-TRIAL_EPOCHS: dict[Depth, int] = {"head": 30, "block": 8, "all": 4}
-"""Of a trial, where the workbench does not say otherwise."""
 
 REPORT_SECONDS = 0.5
 JUDGING_BATCH = 64

@@ -16,7 +16,10 @@ from ml.data.augmentation import Augmentation
 from ml.features import Frozen, cached_features
 from ml.imaging.preprocessing import Preprocessing, normalise
 from ml.network import build_network
+from ml.pace import Pace, expected_seconds, measure_pace
+from ml.plan import Plan, Stage
 from ml.saving import TrainingProblem, storage_problem
+from ml.search import TRIAL_EPOCHS
 from ml.tuning import Stop, Workbench, make_study, run_trial
 
 CLASSES = ("benign", "early", "pre", "pro")
@@ -67,7 +70,7 @@ def test_a_trial_of_each_depth_learns_and_says_how_it_came_about(bench, study, d
     facts = trial.user_attrs
     assert trial.value < np.log(4), "four classes: ignorance costs log 4"
     assert facts["balanced_accuracy"] > 0.25
-    assert facts["epochs"] == tuning.TRIAL_EPOCHS[depth]
+    assert facts["epochs"] == TRIAL_EPOCHS[depth]
     assert facts["seconds"] > 0
     assert facts["setting"]["depth"] == depth
     assert facts["fidelity"].startswith("reduced size" if depth == "all" else "cached features")
@@ -96,7 +99,7 @@ def test_a_hopeless_trial_ends_early(bench, study):
         run(bench, study, rate=3e-3)
     poor = run(bench, study, rate=1e-4, label_smoothing=0.15, dropout=0.6)
     assert poor.state == optuna.trial.TrialState.PRUNED
-    assert poor.user_attrs["epochs"] < tuning.TRIAL_EPOCHS["head"]
+    assert poor.user_attrs["epochs"] < TRIAL_EPOCHS["head"]
 
 
 def test_a_trial_stops_when_asked_and_says_so(bench, study):
@@ -197,3 +200,30 @@ def test_an_error_that_is_no_disks_stays_itself(tmp_path):
     wrapped = RuntimeError("Unable to write")
     wrapped.__cause__ = OSError(errno.ENOSPC, "No space left on device")
     assert "no room" in str(storage_problem(wrapped, tmp_path))
+
+
+# --- how long it will take ----------------------------------------------------------------------------------
+
+
+def test_the_expected_time_is_the_work_over_the_pace():
+    pace = Pace(training=10.0, judging=50.0, tracing=30.0)
+    plan = Plan(stages=(Stage(128, 2, 1e-3), Stage(256, 1, 1e-3)))
+    common = {"training": 100, "validation": 50, "sizes": (128,)}
+    alone = expected_seconds(pace, plan, trials=0, **common)
+    assert alone["search"] == alone["features"] == 0
+    # 11 s an epoch at 128 px, four times as long at 256.
+    assert alone["refit"] == pytest.approx(30 + 2 * 11 + 30 + 4 * 11)
+    whole = expected_seconds(pace, plan, trials=6, depths=("all",), trial_epochs=3, **common)
+    assert whole["search"] == pytest.approx(30 + 6 * 3 * 11)
+    assert whole["features"] == 0
+    heads = expected_seconds(pace, plan, trials=300, depths=("head",), **common)
+    assert 0 < heads["features"] <= (4 * 3 * 100 + 50) / 50
+    assert heads["total"] == pytest.approx(
+        sum(heads[part] for part in ("features", "search", "refit", "bundle"))
+    )
+
+
+def test_the_pace_is_measured_on_this_machine():
+    pace = measure_pace(classes=4, blocks=BLOCKS, steps=1)
+    assert pace.tracing > 0
+    assert pace.judging > pace.training > 0, "forward alone is less work"

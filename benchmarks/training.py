@@ -1,0 +1,204 @@
+"""Training on this machine: what the input pipeline costs beside the network's steps, how soon a second trial starts,
+how many trials of the head a minute holds, and the memory of it all for the public data's 2,775 fields.
+
+A DenseNet-121 with random weights does the same work as a trained one. The decoded fields come from a mapped file of
+2,775, as a retraining's do; a few hundred distinct ones fill it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import psutil
+
+from benchmarks.fields import drawn_fields, real_fields
+from benchmarks.measuring import Figure, Report, at_least, at_most
+
+FIELDS = 2775
+DISTINCT = 96
+HELD = 600
+SIZES = (128, 224)
+BATCH = 32
+ROUNDS = 5
+STEPS = {128: 6, 224: 3}
+FEATURE_FIELDS = 96
+TRIALS = 60
+CLASSES = ("benign", "early", "pre", "pro")
+
+
+def run(options: argparse.Namespace) -> Report:
+    """The benchmark as the command line asks for it; its figures do not depend on `--bundle` and `--repeats`."""
+    report = Report("Training (DenseNet-121)")
+    with tempfile.TemporaryDirectory() as scratch:
+        place = Path(scratch)
+        images = _fields(place / "fields.npy", report)
+        for size in SIZES:
+            _measure_pipeline(images, size, report)
+        _measure_search(images, place, report)
+    report.figures.append(at_most("memory at its highest, all of the above", [_peak()], "MB", 6000))
+    return report
+
+
+def _fields(file: Path, report: Report) -> Any:
+    """2,775 corrected fields of 224 pixels, mapped from a file."""
+    from ml.imaging.preprocessing import Preprocessing
+    from ml.saving import new_array
+
+    distinct = real_fields(DISTINCT)
+    report.notes.append(
+        f"{FIELDS} fields in a mapped file, {DISTINCT} of them distinct "
+        f"({'real' if distinct else 'drawn'}); {BATCH} a batch."
+    )
+    corrected = [Preprocessing().correct(pixels) for pixels in distinct or drawn_fields(DISTINCT)]
+    array = new_array(file, np.uint8, (FIELDS, 224, 224, 3))
+    for position in range(FIELDS):
+        array[position] = corrected[position % len(corrected)]
+    array.flush()
+    return np.load(file, mmap_mode="r")
+
+
+@dataclass
+class _Fit:
+    """A compiled network and how fast it goes through batches, by Keras' own `fit` as in `ml.training.train`."""
+
+    model: Any
+
+    def images_a_second(self, data: Any, steps: int) -> float:
+        began = perf_counter()
+        self.model.fit(data, epochs=1, steps_per_epoch=steps, verbose=0)
+        return steps * BATCH / (perf_counter() - began)
+
+
+def _measure_pipeline(images: Any, size: int, report: Report) -> None:
+    import tensorflow as tf
+
+    from ml.batches import Examples, batches
+    from ml.imaging.preprocessing import Preprocessing
+    from ml.losses import MembershipLoss, accuracy
+    from ml.network import build_network
+    from ml.plan import Plan
+    from ml.training import make_optimiser
+
+    plan = Plan(batch_size=BATCH)
+    model = build_network(len(CLASSES), size=size)
+    model.compile(
+        optimizer=make_optimiser(plan, 1e-4), loss=MembershipLoss(plan.label_smoothing), metrics=[accuracy]
+    )
+    examples = Examples(images, np.arange(len(images)) % len(CLASSES))
+    fed = batches(
+        examples, classes=len(CLASSES), size=size, preprocessing=Preprocessing(), batch_size=BATCH, plan=plan
+    )
+    one = next(iter(fed))
+    bare = tf.data.Dataset.from_tensors(one).repeat()
+    fit = _Fit(model)
+    fit.images_a_second(bare, 2)  # traces
+    alone, together = [], []
+    for _ in range(ROUNDS):  # in turn, so that other work on the machine disturbs both alike
+        alone.append(fit.images_a_second(bare, STEPS[size]))
+        together.append(fit.images_a_second(fed, STEPS[size]))
+    report.figures.append(at_least(f"all layers at {size} px, the same batch again", alone, "images/s"))
+    report.figures.append(at_least("  through the input pipeline", together, "images/s"))
+    shares = [100 * fast / bare_rate for bare_rate, fast in zip(alone, together, strict=True)]
+    report.figures.append(at_least("  of the bare steps", shares, "%", 90))
+
+
+def _measure_search(images: Any, place: Path, report: Report) -> None:
+    from ml.batches import Examples
+    from ml.features import Features
+    from ml.imaging.preprocessing import Preprocessing
+    from ml.search import make_study
+    from ml.tuning import Workbench, run_trial
+
+    class Stretched(Workbench):
+        """Features of a few fields stand in for those of all: a step's work is the same, computing them is not."""
+
+        def features(self, part: str, setting: Any, **others: Any) -> Features:
+            found = super().features(part, setting, **others)
+            wanted = len(labels) - HELD if part == "train" else HELD
+            rows = np.arange(wanted) % len(found)
+            return Features(found.pool4, np.asarray(found.pooled)[:, rows])
+
+        @property
+        def membership(self) -> Any:
+            return np.eye(len(CLASSES), dtype=np.float32)[labels[HELD:]]
+
+        @property
+        def held(self) -> Any:
+            return np.eye(len(CLASSES), dtype=np.float32)[labels[:HELD]]
+
+    labels = np.arange(len(images)) % len(CLASSES)
+    common: dict[str, Any] = {
+        "classes": CLASSES, "malignant": CLASSES[1:], "preprocessing": Preprocessing(), "start": None,
+    }  # fmt: skip
+    whole = Workbench(
+        Examples(images[HELD:], labels[HELD:]), Examples(images[:HELD], labels[:HELD]),
+        cache=place / "whole", depths=("all",), sizes=(128,), **common,
+    )  # fmt: skip
+    study = make_study("whole", storage=f"sqlite:///{place}/whole.sqlite3")
+    starts = [_until_first_step(study, whole, run_trial) for _ in range(3)]
+    report.figures.append(at_most("first trial of a process, until its first step is done", starts[:1], "s"))
+    report.figures.append(at_most("  a later one", starts[1:], "s", 5))
+
+    few = slice(0, FEATURE_FIELDS)
+    heads = Stretched(
+        Examples(images[few], labels[few]), Examples(images[few], labels[few]),
+        cache=place / "heads", depths=("head",), sizes=(128,), **common,
+    )  # fmt: skip
+    study = make_study("heads", storage=f"sqlite:///{place}/heads.sqlite3")
+    rates: list[float] = []
+    computing = _Clock(rates)
+    study.optimize(lambda trial: run_trial(trial, heads, report=computing), n_trials=12)
+    if rates:
+        report.figures.append(at_least("frozen features at 128 px, augmented", rates, "images/s"))
+    began = perf_counter()
+    study.optimize(lambda trial: run_trial(trial, heads), n_trials=TRIALS)
+    each = (perf_counter() - began) / TRIALS
+    report.figures.append(Figure("trials of the head on cached features, a minute", 60 / each, n=TRIALS))
+
+
+class _Clock:
+    """Reads the speed of computing features off a trial's reports."""
+
+    def __init__(self, rates: list[float]) -> None:
+        self._rates = rates
+        self._last: tuple[float, int] | None = None
+
+    def __call__(self, values: dict[str, Any]) -> None:
+        now, done = perf_counter(), values["trial_done"]
+        if values["trial_phase"] != "computing features" or (self._last and done <= self._last[1]):
+            self._last = None
+        elif self._last:
+            self._rates.append((done - self._last[1]) / (now - self._last[0]))
+        if values["trial_phase"] == "computing features":
+            self._last = (now, done)
+
+
+class _FirstStep(Exception):
+    pass
+
+
+def _until_first_step(study: Any, bench: Any, run_trial: Callable[..., float]) -> float:
+    """Seconds from a trial's beginning to the end of its first step, where it is given up."""
+
+    def give_up(values: dict[str, Any]) -> None:
+        raise _FirstStep
+
+    began = perf_counter()
+    study.optimize(lambda trial: run_trial(trial, bench, report=give_up), n_trials=1, catch=(_FirstStep,))
+    return perf_counter() - began
+
+
+def _peak() -> float:
+    """Highest resident memory of this process so far, MB."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return float(psutil.Process().memory_info().rss / 2**20)
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
