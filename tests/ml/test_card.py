@@ -74,6 +74,8 @@ def on_leukocytes(value: float, low: float, high: float) -> str:
         figure("saliency_on_leukocytes", 0.1 + value, 0, 1),
         figure("saliency_on_leukocytes_chance", 0.1, 0, 1),
         figure("saliency_on_leukocytes_gain", value, low, high),
+        figure("saliency_on_leukocytes_best", 0.3, 0, 1),
+        figure("saliency_peak_on_leukocytes", 0.12, 0, 1),
     )
 
 
@@ -103,11 +105,12 @@ def test_a_bundle_without_evidence_says_so():
 
 
 def test_saliency_off_the_leukocytes_is_said_plainly():
-    assert "does not fall on leukocytes: no more than chance" in on_leukocytes(0.004, -0.01, 0.02)
-    assert "does not fall on leukocytes: less than chance" in on_leukocytes(-0.03, -0.05, -0.01)
-    more = on_leukocytes(0.05, 0.01, 0.09)
-    assert "does not" not in more
-    assert "more than chance" in more
+    assert "**The map does not fall on leukocytes: 0.104 of its mass" in on_leukocytes(0.004, -0.01, 0.02)
+    assert "**The map does not fall on leukocytes: 0.070 of its mass" in on_leukocytes(-0.03, -0.05, -0.01)
+    hardly = on_leukocytes(0.02, 0.01, 0.03)
+    assert "**The map hardly falls on leukocytes: 0.120 of its mass" in hardly
+    assert "a map this coarse could reach 0.300; it peaks on a nucleus in 12% of the images.**" in hardly
+    assert "**" not in on_leukocytes(0.15, 0.1, 0.2)
 
 
 def test_sentences_about_saliency_follow_from_the_intervals():

@@ -72,7 +72,9 @@ def test_it_comes_at_the_working_size_whatever_the_picture():
     assert 0.005 < small.mean() < 0.3
 
 
-@pytest.mark.parametrize("pixels", [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 3)), np.zeros((0, 9, 3), np.uint8)])
+@pytest.mark.parametrize(
+    "pixels", [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 3)), np.zeros((0, 9, 3), np.uint8)]
+)
 def test_it_refuses_what_is_no_picture(pixels):
     with pytest.raises(ValueError, match="expected"):
         nucleus_mask(pixels)

@@ -13,7 +13,7 @@ from ml.data.manifest import load_manifest
 from ml.drawing import draw_field
 from ml.evaluation.evidence import read_evidence
 from ml.evaluation.predictions import read_predictions_csv
-from ml.evaluation.words import ABSTAINING_METRICS, CLASS_METRICS, PER_CLASS
+from ml.evaluation.words import ABSTAINING_METRICS, CLASS_METRICS, PER_CLASS, SALIENCY_METRICS
 from ml.imaging.reading import read_image
 from ml.serving import load_predictor
 
@@ -70,6 +70,22 @@ def test_the_evidence_holds_what_was_promised_beside_it(evidence):
     assert {row.name.split(",")[0].split(" (")[0] for row in evidence.gate} == {
         "held-out fields", "pbc-acevedo", "cnmc2019-fold1", "txl-pbc-v2", "drawn fields", "everyday photographs",
     }  # fmt: skip
+
+
+def test_whether_its_saliency_is_true_is_on_record(evidence):
+    assert {figure.name for figure in evidence.saliency} == set(SALIENCY_METRICS)
+    for figure in evidence.saliency:
+        assert figure.n == 60
+        assert figure.low <= figure.value <= figure.high
+
+
+def test_its_card_says_plainly_that_its_maps_hardly_fall_on_leukocytes(evidence):
+    known = {figure.name: figure for figure in evidence.saliency}
+    room = known["saliency_on_leukocytes_best"].value - known["saliency_on_leukocytes_chance"].value
+    assert known["saliency_on_leukocytes_gain"].value < room / 2
+    card = (FIELD / "card.md").read_text(encoding="utf-8")
+    assert "The map hardly falls on leukocytes" in card
+    assert "must not be read as pointing at blasts" in card
 
 
 def test_card_and_readme_show_the_evidence_as_it_is(evidence):

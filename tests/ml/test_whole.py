@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from ml.bundle import Bundle, read_bundle
@@ -12,6 +14,7 @@ from ml.card import card_markdown, evidence_markdown
 from ml.data.manifest import Manifest
 from ml.evaluation import whole
 from ml.evaluation.evidence import read_evidence
+from ml.evaluation.faithfulness import Faithfulness
 from ml.evaluation.predictions import EvaluationError, read_predictions_csv
 from ml.evaluation.whole import add_faithfulness, write_whole_evidence
 from ml.evaluation.words import SALIENCY_METRICS
@@ -35,6 +38,20 @@ def measured(drawn_bundle, tmp_path_factory) -> tuple[Bundle, Manifest]:
     place = tmp_path_factory.mktemp("whole") / bundle.name
     shutil.copytree(bundle.path, place)
     return write_whole_evidence(place, manifest, search_trials=TRIALS), manifest
+
+
+def stored(bundle: Bundle, **changes) -> Faithfulness:
+    """What was measured of the bundle, as it was kept, its figures changed."""
+    kept = json.loads((bundle.path / "evidence" / "saliency.json").read_text())
+    figures = read_evidence(bundle.path / "evidence" / "metrics.json").saliency
+    return Faithfulness(
+        figures=tuple(replace(figure, **changes) for figure in figures),
+        curves={
+            what: {name: np.asarray(one) for name, one in curves.items()}
+            for what, curves in kept["curves"].items()
+        },
+        by_network={name: np.asarray(one) for name, one in kept["by_network"].items()},
+    )
 
 
 def files(bundle: Bundle) -> dict[str, str]:
@@ -96,7 +113,7 @@ def test_faithfulness_is_added_without_touching_a_figure(measured, tmp_path):
     place = tmp_path / bundle.name
     shutil.copytree(bundle.path, place)
     before = json.loads((place / "evidence" / "metrics.json").read_text())
-    after = add_faithfulness(place, manifest, images=3, seed=4)
+    after = add_faithfulness(place, manifest, measured=stored(bundle, n=3))
     told = json.loads((place / "evidence" / "metrics.json").read_text())
     assert {row["n"] for row in told.pop("saliency")} == {3}
     before.pop("saliency")
@@ -116,7 +133,7 @@ def test_stopped_half_way_the_bundle_is_what_it_was(measured, tmp_path, monkeypa
 
     monkeypatch.setattr(whole, "card_markdown", full)
     with pytest.raises(OSError, match="No space"):
-        add_faithfulness(place, manifest, images=2)
+        add_faithfulness(place, manifest, measured=stored(bundle))
     assert read_bundle(place).sha256 == bundle.sha256
     assert [one.name for one in tmp_path.iterdir()] == [bundle.name]
 
