@@ -6,14 +6,15 @@ python -m ml.card ml/bundles/field-1 --readme README.md
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ml.bundle import Bundle, read_bundle
 from ml.evaluation.evidence import Evidence, GateRow, Section, read_evidence
 from ml.evaluation.intervals import Figure
-from ml.evaluation.words import SALIENCY_LIMIT, SALIENCY_METRICS
+from ml.evaluation.saliency_words import on_leukocytes, saliency_verdicts
+from ml.evaluation.words import SALIENCY_METRICS
 
 BEGIN = "<!-- evidence: begin (written by `python -m ml.card`) -->"
 END = "<!-- evidence: end -->"
@@ -90,71 +91,14 @@ def evidence_markdown(evidence: Evidence) -> str:
 
 def saliency_markdown(figures: Sequence[Figure]) -> list[str]:
     """Whether the saliency is true: what the measurements mean in sentences, then the measurements."""
-    known = {figure.name: figure for figure in figures}
     first = figures[0]
     lines = ["| | |", "|---|---|"]
     lines += [f"| {SALIENCY_METRICS.get(one.name, one.name)} | {_words(one)} |" for one in figures]
     return [
         f"Is the saliency true? Grad-CAM++ maps of the class given, {first.split}, from {first.groups} groups. "
-        + " ".join(_verdicts(known)),
+        + " ".join(saliency_verdicts(figures)),
         "\n".join(lines),
     ]
-
-
-def _verdicts(known: Mapping[str, Figure]) -> list[str]:
-    """What the measurements say, each in a sentence that follows from its interval."""
-    said = []
-    if (drawn := known.get("saliency_randomised_correlation")) is not None:
-        side = "within" if drawn.value <= SALIENCY_LIMIT else "above"
-        sure = (
-            ""
-            if (drawn.high <= SALIENCY_LIMIT or drawn.low > SALIENCY_LIMIT)
-            else ", though its interval reaches across"
-        )
-        said.append(
-            f"Maps of the same network with all weights drawn anew correlate {drawn.value:.2f} with its own, {side} "
-            f"the {SALIENCY_LIMIT} that promotion allows{sure}."
-        )
-    if (other := known.get("saliency_other_image")) is not None:
-        said.append(f"Maps of different images correlate {other.value:.2f}: so much of a map is place alone.")
-    for what in ("deletion", "insertion"):
-        gains = [(known.get(f"saliency_{what}_gain/{order}"), words) for order, words in
-                 (("shuffled", "its own cells shuffled"), ("centre", "simply starting from the middle"))]  # fmt: skip
-        told = [f"{_against(gain)} {words}" for gain, words in gains if gain is not None]
-        if told:
-            said.append(f"In {what} the map's order does {' and '.join(told)}.")
-    if "saliency_on_leukocytes_gain" in known:
-        said.append(_leukocyte_words(known))
-    return said
-
-
-def _leukocyte_words(known: Mapping[str, Figure]) -> str:
-    share, chance = known["saliency_on_leukocytes"], known["saliency_on_leukocytes_chance"]
-    best, peak = known["saliency_on_leukocytes_best"], known["saliency_peak_on_leukocytes"]
-    numbers = (
-        f"{share.value:.3f} of its mass lies on nuclei, by chance {chance.value:.3f} would, and a map this coarse "
-        f"could reach {best.value:.3f}; it peaks on a nucleus in {peak.value:.0%} of the images"
-    )
-    words = {
-        "not": "**The map does not fall on leukocytes:",
-        "hardly": "**The map hardly falls on leukocytes:",
-        "mostly": "The map falls on leukocytes:",
-    }[_on_leukocytes(known.values())]
-    return f"{words} {numbers}." + ("**" if words.startswith("**") else "")
-
-
-def _on_leukocytes(figures: Iterable[Figure]) -> str:
-    """Whether maps lie on nuclei: "not" (no more than chance), "hardly" (less than half of what could be), "mostly"."""
-    known = {figure.name: figure for figure in figures}
-    gain = known["saliency_on_leukocytes_gain"]
-    if not gain.low > 0:
-        return "not"
-    room = known["saliency_on_leukocytes_best"].value - known["saliency_on_leukocytes_chance"].value
-    return "mostly" if gain.value >= room / 2 else "hardly"
-
-
-def _against(gain: Figure) -> str:
-    return "better than" if gain.low > 0 else "worse than" if gain.high < 0 else "no better than"
 
 
 def _preface(first: Section) -> str:
@@ -309,7 +253,7 @@ def _limits(bundle: Bundle, evidence: Evidence) -> list[str]:
 def _saliency_limit(figures: Sequence[Figure]) -> str:
     if not any(figure.name == "saliency_on_leukocytes_gain" for figure in figures):
         return "Saliency shows what moved the score; whether its maps are true has not been measured for this bundle."
-    found = _on_leukocytes(figures)
+    found = on_leukocytes(figures)
     if found == "mostly":
         return (
             "Saliency shows what moved the score, and is no outline of a lesion (see the measurements above)."

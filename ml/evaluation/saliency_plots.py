@@ -44,7 +44,7 @@ def cascade_plot(figures: Mapping[str, Figure], by_network: Mapping[str, NDArray
     axes.axhline(0, color=QUIET, linewidth=0.8)
     axes.axhline(SALIENCY_LIMIT, color=INK, linewidth=1, linestyle=DASHES[1])
     axes.annotate(
-        f"limit for promotion, all weights: {SALIENCY_LIMIT}",
+        f"limit {SALIENCY_LIMIT}",
         (-0.45, SALIENCY_LIMIT),
         va="bottom",
         fontsize=8.5,

@@ -1,0 +1,65 @@
+"""What the measurements of a saliency mean, in sentences that follow from their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ml.evaluation.intervals import Figure
+from ml.evaluation.words import SALIENCY_LIMIT
+
+
+def saliency_verdicts(figures: Sequence[Figure]) -> list[str]:
+    """What the measurements say, each in a sentence that follows from its interval; `**` marks what must be seen."""
+    known = {figure.name: figure for figure in figures}
+    said = []
+    if (drawn := known.get("saliency_randomised_correlation")) is not None:
+        side = "within" if drawn.value <= SALIENCY_LIMIT else "above"
+        sure = (
+            ""
+            if (drawn.high <= SALIENCY_LIMIT or drawn.low > SALIENCY_LIMIT)
+            else ", though its interval reaches across"
+        )
+        said.append(
+            f"Maps of the same network with all weights drawn anew correlate {drawn.value:.2f} with its own, {side} "
+            f"the {SALIENCY_LIMIT} that promotion allows{sure}."
+        )
+    if (other := known.get("saliency_other_image")) is not None:
+        said.append(f"Maps of different images correlate {other.value:.2f}: so much of a map is place alone.")
+    for what in ("deletion", "insertion"):
+        gains = [(known.get(f"saliency_{what}_gain/{order}"), words) for order, words in
+                 (("shuffled", "its own cells shuffled"), ("centre", "simply starting from the middle"))]  # fmt: skip
+        told = [f"{_against(gain)} {words}" for gain, words in gains if gain is not None]
+        if told:
+            said.append(f"In {what} the map's order does {' and '.join(told)}.")
+    if "saliency_on_leukocytes_gain" in known:
+        said.append(_leukocyte_words(known))
+    return said
+
+
+def _leukocyte_words(known: Mapping[str, Figure]) -> str:
+    share, chance = known["saliency_on_leukocytes"], known["saliency_on_leukocytes_chance"]
+    best, peak = known["saliency_on_leukocytes_best"], known["saliency_peak_on_leukocytes"]
+    numbers = (
+        f"{share.value:.3f} of its mass lies on nuclei, by chance {chance.value:.3f} would, and a map this coarse "
+        f"could reach {best.value:.3f}; it peaks on a nucleus in {peak.value:.0%} of the images"
+    )
+    words = {
+        "not": "**The map does not fall on leukocytes:",
+        "hardly": "**The map hardly falls on leukocytes:",
+        "mostly": "The map falls on leukocytes:",
+    }[on_leukocytes(list(known.values()))]
+    return f"{words} {numbers}." + ("**" if words.startswith("**") else "")
+
+
+def on_leukocytes(figures: Sequence[Figure]) -> str:
+    """Whether maps lie on nuclei: "not" (no more than chance), "hardly" (less than half of what could be), "mostly"."""
+    known = {figure.name: figure for figure in figures}
+    gain = known["saliency_on_leukocytes_gain"]
+    if not gain.low > 0:
+        return "not"
+    room = known["saliency_on_leukocytes_best"].value - known["saliency_on_leukocytes_chance"].value
+    return "mostly" if gain.value >= room / 2 else "hardly"
+
+
+def _against(gain: Figure) -> str:
+    return "better than" if gain.low > 0 else "worse than" if gain.high < 0 else "no better than"
