@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,18 +19,30 @@ from ml.data.manifest import Item
 from ml.evaluation.evidence import Evidence, Section, make_section, write_evidence
 from ml.evaluation.judging import judge
 from ml.evaluation.predictions import EvaluationError, Row, to_judged
-from ml.evaluation.report import figure_words
 from ml.head_export import check_head, replace_head
-from ml.head_fitting import Way
+from ml.head_fitting import Choice, Way
 from ml.imaging.preprocessing import normalise
 from ml.imaging.reading import read_image
 from ml.runtimes import open_runtime
 from ml.serving import Predictor
-from ml.site_fitting import SEED, Fitted, fit_site, own_head, refuse_too_few
-from ml.site_images import FloatArray, SiteImages, SiteProblem, judged_site, measure_site, membership_of
+from ml.site_card import site_card, site_facts
+from ml.site_fitting import SEED, Fitted, choose_way, fit_site, own_head, refuse_too_few
+from ml.site_images import (
+    FloatArray,
+    OwnImages,
+    SiteImages,
+    SiteProblem,
+    judged_site,
+    measure_site,
+    membership_of,
+)
 
 CROSS_VALIDATED = "images of the site it learnt from, each judged when its group was left out"
 UNUSED = "images of the site that it did not learn from"
+NOT_TUNED = (
+    "Fine-tuning the last block was not tried: the gate would have to be measured anew on the images that {name} was "
+    "made from, and they are not at hand."
+)
 PROBES = 2
 """Images on which the runtimes are compared after writing."""
 
@@ -56,6 +67,7 @@ def adapt(
     site: str,
     folder: Path,
     groups: Sequence[str] | None = None,
+    own: Sequence[Item] = (),
     seed: int = SEED,
     runtimes: Sequence[str] = ("openvino", "tensorflow"),
     progress: Callable[[int], None] = lambda done: None,
@@ -66,8 +78,10 @@ def adapt(
         items: labelled with classes of the bundle, or `malignant`.
         name: of the bundle to come. site: what the laboratory calls the site.
         groups: of the images; None takes those of the items.
+        own: images among which those that the bundle was trained and validated on are found by hash; without them
+            the last block is not fine-tuned, because its gate could not be measured anew.
         runtimes: those the written head is checked in; the first one measures.
-        progress: told how many images have been measured.
+        progress: told how many images of the site have been measured.
 
     Raises:
         SiteProblem: the images cannot be learnt from, or the bundle is tested on some of them.
@@ -77,27 +91,27 @@ def adapt(
     _refuse(bundle, items, target)
     membership = membership_of([item.label for item in items], bundle)
     refuse_too_few(bundle, membership, groups or [item.group for item in items])
-    images = measure_site(
-        bundle,
-        open_runtime(bundle, runtimes[0]),
-        items,
-        groups=groups,
-        progress=progress,
-    )
-    fitted = fit_site(bundle, images, seed=seed)
-    section = cross_validated_section(bundle, images, fitted, site=site, seed=seed)
-    part = folder / f"{name}.part"
-    shutil.rmtree(part, ignore_errors=True)
+    images = measure_site(bundle, open_runtime(bundle, runtimes[0]), items, groups=groups, progress=progress)
+    part, tuned = folder / f"{name}.part", folder / f"{name}.tuned.part"
+    for leftover in (part, tuned):
+        shutil.rmtree(leftover, ignore_errors=True)
     try:
+        mine = OwnImages.among(own, bundle)
+        base, images, choice = _choose(bundle, images, items, own=mine, work=tuned, seed=seed)
+        fitted = fit_site(base, images, choice=choice)
+        if mine is None:
+            fitted = replace(fitted, notes=(*fitted.notes, NOT_TUNED.format(name=bundle.name)))
+        section = cross_validated_section(bundle, images, fitted, site=site, seed=seed)
         written = write_adapted(
-            bundle, fitted, part, name=name, site=site, images=images, section=section, seed=seed
+            base, fitted, part, name=name, site=site, images=images, section=section, seed=seed, origin=bundle
         )
         probes = np.stack([_prepared(bundle, item) for item in items[:PROBES]])
         for runtime in runtimes:
             check_head(written, open_runtime(written, runtime), probes)
         os.replace(part, target)
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        for leftover in (part, tuned):
+            shutil.rmtree(leftover, ignore_errors=True)
     return Adapted(
         bundle=read_bundle(target),
         way=fitted.choice.way,
@@ -106,6 +120,23 @@ def adapt(
         cross_validated=section,
         notes=fitted.notes,
     )
+
+
+def _choose(
+    bundle: Bundle, images: SiteImages, items: Sequence[Item], *, own: OwnImages | None, work: Path, seed: int
+) -> tuple[Bundle, SiteImages, Choice]:
+    """The way taken, and the bundle and what it sees of the images from there on: another one where it was tuned."""
+    if own is None:
+        return bundle, images, choose_way(bundle, images, seed=seed)
+    from ml.site_tuning import BlockTuner
+
+    tuner = BlockTuner(bundle, items, images.membership, work=work / "features", seed=seed)
+    choice = choose_way(bundle, images, seed=seed, fine_tuned=tuner.left_out)
+    if choice.way.method != "fine_tune":
+        return bundle, images, choice
+    tuned = tuner.write(work / "bundle", own)
+    seen = measure_site(tuned, open_runtime(tuned, "openvino"), items, groups=images.groups)
+    return tuned, seen, choice
 
 
 def write_adapted(
@@ -118,9 +149,11 @@ def write_adapted(
     images: SiteImages,
     section: Section,
     seed: int = SEED,
+    origin: Bundle | None = None,
 ) -> Bundle:
     """Write and seal the adapted bundle in an empty or new folder; its evidence is `section` alone.
 
+    `origin` is the bundle that was adapted, where `bundle` is its fine-tuned network.
     The images learnt from count as images of training from now on, so that no evaluation uses them.
     """
     (folder / "evidence").mkdir(parents=True, exist_ok=True)
@@ -130,7 +163,7 @@ def write_adapted(
     before, after = (
         (head.kernel.astype(np.float32), head.bias.astype(np.float32)) for head in (old, fitted.head)
     )
-    if fitted.choice.way.method != "keep":
+    if not all(np.array_equal(one, other) for one, other in zip(before, after, strict=True)):
         replace_head(folder, before, after)
     arrays = {**bundle.arrays, "head_kernel": after[0], "head_bias": after[1], **fitted.domain.arrays()}
     np.savez(folder / "serving.npz", allow_pickle=False, **arrays)
@@ -141,7 +174,7 @@ def write_adapted(
         **fitted.facts,
         "name": name,
         "data": {**data, "train_sha256": list(dict.fromkeys(learnt))},
-        "site": _site_facts(bundle, fitted, site=site, images=images, seed=seed),
+        "site": site_facts(origin or bundle, fitted, site=site, images=images, seed=seed),
     }
     evidence = Evidence(
         bundle={"name": name, "sha256": None, "temperature": fitted.head.temperature},
@@ -149,7 +182,9 @@ def write_adapted(
         sites=(section,),
     )
     write_evidence(folder / "evidence" / "metrics.json", evidence)
-    (folder / "card.md").write_text(_card(bundle, fitted, section, name=name, site=site, images=images))
+    (folder / "card.md").write_text(
+        site_card(origin or bundle, fitted, section, name=name, site=site, images=images)
+    )
     return seal(folder, facts)
 
 
@@ -241,62 +276,6 @@ def _refuse(bundle: Bundle, items: Sequence[Item], target: Path) -> None:
             f"{locked} of the images are test images of {bundle.name}, and what tests a model must not teach it: "
             "take them out."
         )
-
-
-def _site_facts(
-    bundle: Bundle, fitted: Fitted, *, site: str, images: SiteImages, seed: int
-) -> dict[str, Any]:
-    """What `bundle.json` says of the adaptation under `site`."""
-    return {
-        "name": site,
-        "adapted_from": {"name": bundle.name, "sha256": bundle.sha256},
-        "method": fitted.choice.way.method,
-        "strength": fitted.choice.way.strength,
-        "words": fitted.choice.way.words,
-        "images": len(images),
-        "groups": len(set(images.groups)),
-        "seed": seed,
-        "tried": [{**asdict(one), "words": one.way.words} for one in fitted.choice.tried],
-        "learnt_sha256": list(images.sha256),
-        "notes": list(fitted.notes),
-    }
-
-
-def _card(
-    bundle: Bundle, fitted: Fitted, section: Section, *, name: str, site: str, images: SiteImages
-) -> str:
-    rows = [
-        f"| {words} | {figure_words(section[key])} |"
-        for key, words in (
-            ("balanced_accuracy", "balanced accuracy"),
-            ("auroc_malignant", "AUROC malignant"),
-            ("sensitivity_malignant", "sensitivity for malignant"),
-            ("specificity_malignant", "specificity for malignant"),
-            ("coverage", "coverage (given a class)"),
-        )
-        if key in section
-    ]
-    original = bundle.path / "card.md"
-    lines = [
-        f"# {name}",
-        "",
-        f"{bundle.name}, adapted to the site {site} with {len(images)} labelled images in "
-        f"{len(set(images.groups))} groups: {fitted.choice.way.words}. "
-        "It was validated at no other site. Research use only.",
-        "",
-        *fitted.notes,
-        "",
-        f"Cross-validated ({section.split}; n = {section.n} in {section.groups} groups; 95 % intervals):",
-        "",
-        "| figure | value |",
-        "|---|---|",
-        *rows,
-        "",
-    ]
-    if original.is_file():
-        lines += [f"What follows is the card of {bundle.name}, whose figures are its own:", ""]
-        lines += original.read_text(encoding="utf-8").splitlines()
-    return "\n".join(lines) + "\n"
 
 
 def _prepared(bundle: Bundle, item: Item) -> FloatArray:

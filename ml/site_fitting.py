@@ -7,7 +7,7 @@ when its own group was left out. The network's features stay as they are. Needs 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,18 @@ from ml.bundle import Bundle
 from ml.calibration import MINIMUM_BIN_SIZE, ConfidenceBins, softmax
 from ml.domain import Domain
 from ml.head_export import rounded
-from ml.head_fitting import WAYS, Choice, Head, Way, choose, fit_scale, fit_way
+from ml.head_fitting import (
+    REPEATS,
+    WAYS,
+    Choice,
+    Head,
+    IntArray,
+    Way,
+    choose,
+    deal_folds,
+    fit_scale,
+    fit_way,
+)
 from ml.site_images import FloatArray, SiteImages, SiteProblem, is_malignant
 
 SEED = 20
@@ -72,24 +83,68 @@ def own_answers(bundle: Bundle, images: SiteImages) -> tuple[NDArray[np.float64]
     return _answers(own_head(bundle), bundle.domain, images)
 
 
-def fit_site(bundle: Bundle, images: SiteImages, *, seed: int = SEED, ways: Sequence[Way] = WAYS) -> Fitted:
-    """Adapt a bundle's head, gate and thresholds to a site's images; the same seed gives the same.
+def choose_way(
+    bundle: Bundle,
+    images: SiteImages,
+    *,
+    seed: int = SEED,
+    ways: Sequence[Way] = WAYS,
+    fine_tuned: Callable[[IntArray], NDArray[np.float64]] | None = None,
+) -> Choice:
+    """Cross-validate the ways to adapt a bundle to a site's images; the same seed gives the same.
+
+    Args:
+        fine_tuned: fold numbers (n,) -> calibrated logits (n, k) of the fine-tuned network, each image's from a
+            training without its fold. None leaves that way out.
 
     Raises:
         SiteProblem: too few images, of one kind or of one group alone.
     """
     refuse_too_few(bundle, images.membership, images.groups)
+    rng = np.random.default_rng(seed)
+    folds = np.stack([deal_folds(images.groups, images.membership, rng) for _ in range(REPEATS)])
+    # One dealing for a way that takes a training a fold.
+    others = {Way("fine_tune"): fine_tuned(folds[0])[None]} if fine_tuned else {}
     # The matrices are small: on a busy machine, threads that wait for each other cost a hundred times what they save.
     with threadpool_limits(1):
-        return _fit(bundle, images, seed=seed, ways=ways)
+        return choose(
+            own_head(bundle),
+            images.pooled,
+            images.membership,
+            images.groups,
+            rng=rng,
+            ways=ways,
+            others=others,
+            folds=folds,
+        )
 
 
-def _fit(bundle: Bundle, images: SiteImages, *, seed: int, ways: Sequence[Way]) -> Fitted:
+def fit_site(
+    bundle: Bundle,
+    images: SiteImages,
+    *,
+    seed: int = SEED,
+    ways: Sequence[Way] = WAYS,
+    choice: Choice | None = None,
+) -> Fitted:
+    """Adapt a bundle's head, gate and thresholds to a site's images; the same seed gives the same.
+
+    Args:
+        choice: made before; where it is to fine-tune, `bundle` is the tuned one and `images` are what it sees.
+
+    Raises:
+        SiteProblem: too few images, of one kind or of one group alone.
+    """
+    chosen = choice or choose_way(bundle, images, seed=seed, ways=ways)
+    with threadpool_limits(1):
+        return _fit(bundle, images, chosen)
+
+
+def _fit(bundle: Bundle, images: SiteImages, choice: Choice) -> Fitted:
     old = own_head(bundle)
-    choice = choose(
-        old, images.pooled, images.membership, images.groups, rng=np.random.default_rng(seed), ways=ways
-    )
-    head, logits = fit_way(choice.way, old, images.pooled, images.membership), choice.logits
+    tuned = choice.way.method == "fine_tune"
+    head = old if tuned else fit_way(choice.way, old, images.pooled, images.membership)
+    logits = choice.logits
     if choice.way.method != "keep":
         # A fit on few images is too sure of itself; those that were left out say by how much.
         labels = np.tile(images.membership, (len(logits), 1))

@@ -26,6 +26,10 @@ FloatArray = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 
 
+LEAST_OWN = 0.95
+"""Share of the images a bundle was made from that must be at hand to measure its gate anew."""
+
+
 class SiteProblem(DataProblem):
     """A site's images cannot be learnt from or judged on; one sentence that says what to do."""
 
@@ -93,6 +97,27 @@ def see(bundle: Bundle, runtime: Runtime, pixels: Pixels) -> Seen:
     acceptable = assess_quality(pixels).acceptable and is_field_shaped(pixels, bundle.preprocessing.size)
     pooled = np.asarray(feature_maps[0].mean(axis=(0, 1)), np.float32)
     return Seen(pooled, appearance(squashed), not acceptable)
+
+
+@dataclass(frozen=True)
+class OwnImages:
+    """The images a bundle was trained and validated on, as far as they are at hand."""
+
+    train: tuple[Item, ...]
+    validation: tuple[Item, ...]
+
+    @classmethod
+    def among(cls, items: Sequence[Item], bundle: Bundle) -> OwnImages | None:
+        """Find them by SHA-256; None where fewer than `LEAST_OWN` of either part are there."""
+        at_hand = {item.sha256: item for item in items}
+        parts = []
+        for part in ("train", "validation"):
+            wanted = dict.fromkeys(bundle.manifest["data"].get(f"{part}_sha256", ()))
+            found = tuple(at_hand[sha256] for sha256 in wanted if sha256 in at_hand)
+            if not found or len(found) < LEAST_OWN * len(wanted):
+                return None
+            parts.append(found)
+        return cls(*parts)
 
 
 def membership_of(labels: Sequence[str], bundle: Bundle) -> FloatArray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from ml.data.manifest import Item
     from ml.evaluation.acceptance import Acceptance
     from ml.evaluation.evidence import Section
+
+logger = logging.getLogger(__name__)
 
 LEARN_SHARE = 2 / 3
 """Of a site's images, in whole groups; the rest is judged on."""
@@ -71,6 +74,7 @@ def adapt_to_site(
     groups: Mapping[str, str] | None = None,
     label_map: Mapping[str, str] | None = None,
     name: str = "",
+    own: Sequence[Item] | None = None,
     seed: int | None = None,
     runtimes: Sequence[str] = ("openvino", "tensorflow"),
     progress: Progress = _silent,
@@ -87,6 +91,7 @@ def adapt_to_site(
         groups: SHA-256 -> group of an image, where it is another than its item's (near duplicates joined).
         label_map: what the data's labels mean.
         name: of the bundle to come; made of the version's and the site's unless given.
+        own: the images that the version was made from, for fine-tuning; None looks for them in `LEUKOSCOPE_DATA`.
         seed: of the split, the folds and the bootstrap.
 
     Raises:
@@ -112,6 +117,7 @@ def adapt_to_site(
             name=name or _free_name(bundle, site),
             site=site.name,
             folder=own_bundles(),
+            own=_images_of(bundle) if own is None else own,
             seed=seed,
             runtimes=runtimes,
             progress=lambda done: progress("measuring", done, len(learn)),
@@ -300,6 +306,21 @@ def _bundle(version: ModelVersion) -> Bundle:
 
     with _in_words():
         return read_bundle(registry.bundle_folder(version))
+
+
+def _images_of(bundle: Bundle) -> list[Item]:
+    """The images of the data set that a bundle was made from, where `LEUKOSCOPE_DATA` has it."""
+    from ml.data.manifest import ManifestError, load_manifest
+
+    root = settings.LEUKOSCOPE_DATA
+    places = [Path(root) / str(bundle.manifest["data"].get("name", "")), Path(root)] if root else []
+    for place in places:
+        if (place / "index.csv").is_file():
+            try:
+                return list(load_manifest(place))
+            except ManifestError as error:
+                logger.warning("%s is left out: %s", place, error)
+    return []
 
 
 def _labelled(bundle: Bundle, items: Sequence[Item], label_map: Mapping[str, str] | None) -> list[Item]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -27,8 +28,8 @@ from ml.head_fitting import Way
 from ml.imaging.reading import read_image
 from ml.runtimes import OpenVinoRuntime
 from ml.serving import load_predictor
-from ml.site_fitting import fit_site, own_answers
-from ml.site_images import SiteProblem, measure_site
+from ml.site_fitting import choose_way, fit_site, own_answers
+from ml.site_images import OwnImages, SiteProblem, measure_site
 
 SITE = "another stain"
 
@@ -252,3 +253,42 @@ def test_the_study_judges_on_groups_it_did_not_learn_from(drawn_bundle, tmp_path
     assert "95 %" in table
     again = run(bundle, data=index, sizes=(20,), seeds=2, resamples=50)
     assert again == result
+
+
+def test_the_last_block_is_tuned_where_its_gate_can_be_measured_anew(
+    drawn_bundle, items, tmp_path, monkeypatch
+):
+    bundle, manifest, split = drawn_bundle
+    tuned_alone = partial(choose_way, ways=())
+    monkeypatch.setattr(adaptation, "choose_way", tuned_alone)
+    made = adapt(
+        bundle, part_of(items, 0, 1, 2), name="tuned", site=SITE, folder=tmp_path, own=manifest.items
+    )
+    assert made.way.method == "fine_tune"
+    assert [place.name for place in tmp_path.iterdir()] == ["tuned"]
+    assert made.bundle.manifest["site"]["adapted_from"]["name"] == bundle.name
+    assert "not tried" not in " ".join(made.notes)
+    # Left out, each image was judged by a training without its group, no worse than by chance.
+    assert made.cross_validated["log_loss"].value < np.log(len(DRAWN_CLASSES))
+    unused, own = part_of(items, 3, 4), [manifest.items[i] for i in split.validation]
+    there, at_home, before = (
+        measure_site(one, OpenVinoRuntime(one), images)
+        for one, images in ((made.bundle, unused), (made.bundle, own), (bundle, unused))
+    )
+    assert np.abs(there.features - before.features).max() > 1e-4  # the block has learnt, not the head alone
+    kept = made.bundle.domain.score(at_home.features, at_home.seen) <= 1
+    assert kept.mean() >= bundle.thresholds["domain_keep"]
+    probabilities, _ = own_answers(made.bundle, there)
+    old, _ = own_answers(bundle, before)
+    truth = there.membership.argmax(axis=1)
+    rows = np.arange(len(truth))
+    assert -np.log(probabilities[rows, truth]).mean() < -np.log(old[rows, truth]).mean() + 0.05
+
+
+def test_without_the_images_it_was_made_from_the_block_is_not_tuned(drawn_bundle, items, adapted):
+    bundle, manifest, split = drawn_bundle
+    few = [manifest.items[i] for i in (*split.train[:40], *split.validation)]
+    assert OwnImages.among(few, bundle) is None
+    found = OwnImages.among(manifest.items, bundle)
+    assert (len(found.train), len(found.validation)) == (len(split.train), len(split.validation))
+    assert "not tried" in " ".join(adapted.notes)
