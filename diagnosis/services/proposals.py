@@ -13,6 +13,7 @@ from django.db.models import Max, Q
 
 from diagnosis.models import Analysis, Laboratory, ModelVersion, Training
 from diagnosis.services import registry, reviewed
+from ml import drift as drifting
 
 ENOUGH_REVIEWS = 100
 NEWEST_ANALYSES = 200
@@ -94,19 +95,15 @@ def measure_drift(*, laboratory: Laboratory, version: ModelVersion) -> Drift | N
 
 
 def _drift(percentiles: Sequence[float], cases: int, outside: float, expected: float) -> Drift:
-    from scipy import stats  # here: no other page pays for it
-
-    shares = [percentile / 100 for percentile in percentiles]
-    distance = float(stats.kstest(shares, "uniform").statistic)
-    as_cases = round(outside * cases)
+    distance = drifting.distance_from_uniform([percentile / 100 for percentile in percentiles])
     return Drift(
-        n=len(shares),
+        n=len(percentiles),
         cases=cases,
         distance=distance,
-        p_value=float(stats.kstwo.sf(distance, cases)),
+        p_value=drifting.distance_p_value(distance, cases),
         outside=outside,
         expected=expected,
-        outside_p_value=float(stats.binom.sf(as_cases - 1, cases, expected)),
+        outside_p_value=drifting.at_least_p_value(round(outside * cases), cases, expected),
     )
 
 
