@@ -18,28 +18,32 @@ def locked_images(
     """Return the test images of `active` among `manifests`, each once, found by SHA-256.
 
     Images that `candidate` was trained or validated on are left out, and so is every image of a group it learnt
-    another image of. The data that the bundle was made from are looked at first, and the others only while images
-    are missing. Groups of several data sets are told apart by the data's name. An image whose label is no class of
-    `active` (nor `malignant`, for all malignant classes together) is left out.
+    another image of, also where a copy of it lies in other data. The data that the bundle was made from are looked
+    at first, and the others only while images are missing. Groups of several data sets are told apart by the data's
+    name. An image whose label is no class of `active` (nor `malignant`, for all malignant classes together) is left
+    out.
     """
     wanted = set(active.manifest["data"].get("test_sha256", ()))
     learnt = frozenset() if candidate is None else learnt_hashes(candidate)
     labels = {name.casefold(): name for name in (MALIGNANT, *active.classes)}
     home = active.manifest["data"].get("name")
     found: dict[str, Item] = {}
+    settled = set(wanted & learnt)
     for manifest in sorted(manifests, key=lambda one: one.name != home):
-        if len(found) == len(wanted):
+        if settled == wanted:  # the other data would be read whole to be hashed
             break
         learnt_groups = {item.group for item in manifest if item.sha256 in learnt} if learnt else set()
         for item in _test_items(manifest, active):
             label = labels.get(item.label.casefold())
-            if label is None or item.sha256 in learnt or item.group in learnt_groups:
+            if label is None or item.sha256 in settled:
+                continue
+            settled.add(item.sha256)
+            if item.group in learnt_groups:
                 continue
             named = replace(item, label=label, group=f"{manifest.name}/{item.group}")
-            named.__dict__["sha256"] = (
-                item.sha256
-            )  # a cached property: the new item would read its file again
-            found.setdefault(item.sha256, named)
+            # A cached property: the new item would read its file again.
+            named.__dict__["sha256"] = item.sha256
+            found[item.sha256] = named
     return list(found.values())
 
 

@@ -52,6 +52,20 @@ def test_what_the_candidate_learnt_is_left_out_with_its_whole_group(data):
     assert len(found) == len(data) - 4
 
 
+def test_a_copy_elsewhere_does_not_let_a_learnt_group_in(data, tmp_path):
+    shutil.copytree(tmp_path / "locked", tmp_path / "copy")
+    index = tmp_path / "copy" / "index.csv"
+    index.write_text(index.read_text().replace(",benign-0\n", ",renamed\n"))
+    (tmp_path / "copy" / data.items[0].path.relative_to(tmp_path / "locked")).unlink()
+    lines = [line for line in index.read_text().splitlines(True) if data.items[0].name not in line]
+    index.write_text("".join(lines))
+    test = [item.sha256 for item in data]
+    candidate = knowing(train=[data.items[0].sha256])
+    found = locked_images(knowing(test=test), [data, load_manifest(tmp_path / "copy")], candidate=candidate)
+    assert "copy/renamed" not in {item.group for item in found}
+    assert len(found) == len(data) - 2
+
+
 def test_images_of_a_class_the_bundle_lacks_are_left_out(data):
     test = [item.sha256 for item in data]
     found = locked_images(knowing(test=test, classes=("benign", "early")), [data])
