@@ -229,7 +229,7 @@ def _judge(version: ModelVersion, active: ModelVersion | None, data: Sequence[Pa
 def _load(version: ModelVersion) -> Any:
     problem = registry.file_problem(version)
     if problem is not None:
-        raise _Impossible(problem.removesuffix(" Analyses wait until it is back."))
+        raise _Impossible(problem)
     return predictors.load(registry.bundle_folder(version))
 
 

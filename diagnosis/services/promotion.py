@@ -230,8 +230,7 @@ def require_servable(version: ModelVersion, *, others: Sequence[ModelVersion] = 
         return
     intact = [one.name for one in others if registry.file_problem(one) is None]
     hint = f" An earlier version that is intact: {', '.join(intact)} (--to names it)." if intact else ""
-    said = problem.removesuffix(" Analyses wait until it is back.")
-    raise PromotionImpossible(f"{said} The active version stays.{hint}")
+    raise PromotionImpossible(f"{problem} The active version stays.{hint}")
 
 
 @transaction.atomic

@@ -69,19 +69,24 @@ def bundle_problem(*, laboratory: Laboratory | int | None = None, task: str = FI
 
 
 def file_problem(version: ModelVersion) -> str | None:
-    """What is wrong with the files of a version's bundle, in one sentence; None when they are intact."""
+    """What is wrong with the files of a version's bundle, in one sentence, and for the active one what that stops;
+    None when they are intact.
+    """
     folder = bundle_folder(version)
     signature = _signature(folder)
     # Without files there is nothing to remember the answer by.
     sha256, problem = _inspect(folder, signature) if signature else _inspect.__wrapped__(folder, signature)
+    is_active = version.status == ModelVersion.Status.ACTIVE
     if problem is not None:
-        return f"{problem} Analyses wait until it is back."
-    if sha256 != version.bundle_sha256:
+        return f"{problem} Analyses wait until it is back." if is_active else problem
+    if sha256 == version.bundle_sha256:
+        return None
+    if is_active:
         return (
             f"The bundle {version.name} is another than the one registered: put the old one back, or run "
             "`python manage.py register_bundles` to take the new one. Analyses wait until then."
         )
-    return None
+    return f"Another bundle lies where {version.name} lay: it can be used again when its files are back."
 
 
 def record_problem(*, version: ModelVersion, problem: str) -> None:
@@ -246,7 +251,9 @@ def _signature(folder: Path) -> tuple[tuple[str, int, int], ...]:
     return tuple((str(p.relative_to(folder)), stat.st_mtime_ns, stat.st_size) for p, stat in stats)
 
 
-@lru_cache(maxsize=16)
+# More than an installation has versions: the models page asks for all of them in turn, and with fewer places each
+# would push the next one out, and every bundle would be hashed at every view.
+@lru_cache(maxsize=256)
 def _inspect(folder: Path, signature: tuple[tuple[str, int, int], ...]) -> tuple[str, str | None]:
     """Hash and sentence of the bundle in `folder`, verified once for each `signature` of its files."""
     try:
