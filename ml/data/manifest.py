@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -37,7 +38,8 @@ class Item:
     @cached_property
     def sha256(self) -> str:
         """Of the file's bytes, in hexadecimal."""
-        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def _from_csv(path: Path, name: str) -> Manifest:
 
 def _from_folders(root: Path) -> Manifest:
     items = [
-        Item(file, file.relative_to(root).as_posix(), folder.name, file.relative_to(root).as_posix())
+        Item(file, name := _printable(file.relative_to(root).as_posix()), _printable(folder.name), name)
         for folder in sorted(root.iterdir())
         if folder.is_dir()
         for file in sorted(folder.rglob("*"))
@@ -118,3 +120,8 @@ def _from_folders(root: Path) -> Manifest:
     if not items:
         raise ManifestError(f"{root} has neither index.csv nor class-named folders with images.")
     return Manifest(root.name, tuple(items))
+
+
+def _printable(name: str) -> str:
+    """A file's name as it can be written in UTF-8: bytes that are none (of an old archive, say) become \\xNN."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
