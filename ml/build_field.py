@@ -19,7 +19,8 @@ import numpy as np
 from ml.cache import cache_dir
 from ml.data.augmentation import Augmentation
 from ml.data.manifest import Item, Manifest, load_manifest
-from ml.data.preparing import corrected_images, duplicate_families
+from ml.data.preparing import corrected_images
+from ml.data.signatures import duplicate_families
 from ml.data.splits import Split, random_split, standing_split
 from ml.imaging.preprocessing import Preprocessing
 from ml.tasks import FIELD

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.data.manifest import Manifest, ManifestError
-from ml.data.preparing import duplicate_families
+from ml.data.signatures import duplicate_families
 from ml.data.splits import standing_split
 
 STANDING_GROUPS = 5
@@ -55,11 +55,11 @@ def folds_for(
     """The standing split where every class has five groups or more, else three folds over subjects.
 
     Args:
-        find_families: gives each item a number that near duplicates share; asked for the standing split alone,
-            since it reads every image.
+        find_families: gives each item a number that near duplicates share.
 
     Raises:
         ManifestError: there are fewer than two labels, or a class has fewer than three groups.
+        DataProblem: an image cannot be read.
     """
     if len(manifest.labels) < 2:
         raise ManifestError(f"{manifest.name} has images of one label alone; comparing models needs two.")
@@ -72,7 +72,7 @@ def folds_for(
             f"The images labelled {fewest} in {manifest.name} come from {len(by_label[fewest])} groups, and "
             f"holding groups out needs at least {SUBJECT_FOLDS}."
         )
-    return subject_folds(manifest, seed=seed)
+    return subject_folds(manifest, find_families(manifest), seed=seed)
 
 
 def standing_fold(manifest: Manifest, family: NDArray[np.int64]) -> Folds:
@@ -85,14 +85,20 @@ def standing_fold(manifest: Manifest, family: NDArray[np.int64]) -> Folds:
     # Exact copies count once, as `evaluate` counts them.
     first = {manifest.items[i].sha256: i for i in reversed(split.test)}
     fold = Fold("test part", split.train, split.train, split.validation, tuple(sorted(first.values())))
-    return Folds(f"{split.name}, test part", (fold,))
+    # Without groups neighbours on a slide lie on both sides, and figures flatter: the name must not speak of blocks.
+    grouped = len({item.group for item in manifest}) < len(manifest)
+    name = split.name if grouped else "every fifth image of each label, no groups known"
+    return Folds(f"{name}, test part", (fold,))
 
 
-def subject_folds(manifest: Manifest, *, seed: int) -> Folds:
+def subject_folds(manifest: Manifest, family: NDArray[np.int64], *, seed: int) -> Folds:
     """Three folds, each holding out a share of every class's subjects; settings are chosen on the next fold's subjects.
 
     The largest subject is dealt first, to the fold with the fewest images of that class, so that folds are about
     equally large; `seed` parts equal ones.
+
+    Args:
+        family: (n,) family number of each item, from `ml.data.duplicates.families`.
     """
     rng = np.random.default_rng(seed)
     fold_of: dict[str, int] = {}
@@ -104,17 +110,22 @@ def subject_folds(manifest: Manifest, *, seed: int) -> Folds:
             held[number] += groups[group]
     place = np.asarray([fold_of[item.group] for item in manifest])
     hashes = np.asarray([item.sha256 for item in manifest])
+
+    def copied(part: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """What is in the part, or a copy of it: flat pictures are near duplicates of nothing, but may be the same."""
+        return np.isin(hashes, hashes[part]) | np.isin(family, family[part])
+
     folds = []
     for number in range(SUBJECT_FOLDS):
         test = place == number
-        # The same bytes under two subjects would be learnt and judged; they are judged alone.
-        learn = ~test & ~np.isin(hashes, hashes[test])
+        # A picture under two subjects would be learnt and judged; it is judged alone.
+        learn = ~test & ~copied(test)
         following = learn & (place == (number + 1) % SUBJECT_FOLDS)
         folds.append(
             Fold(
                 f"fold {number + 1} of {SUBJECT_FOLDS}",
                 learn=_positions(learn),
-                inner=_positions(learn & ~following),
+                inner=_positions(learn & ~copied(following)),
                 validation=_positions(following),
                 test=_positions(test),
             )

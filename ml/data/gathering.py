@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.data.copies import NAMED_AT_MOST, copies_of, counted_copy, refuse_contradictions
-from ml.data.duplicates import families, near_duplicates, standardised
+from ml.data.copies import copies_of, counted_copy, refuse_contradictions
 from ml.data.labels import LabelMap, unknown_labels
 from ml.data.manifest import DataProblem, Item, Manifest
 from ml.data.parting import OTHER_GROUPS, Kind, part_images
-from ml.data.signatures import Signature, Unread, signatures
+from ml.data.signatures import families_of, readable, signatures
 from ml.data.splits import PARTS, Split, standing_parts
 
 __all__ = ["DataProblem", "Gathered", "Kind", "describe", "gather", "split_for"]
@@ -79,13 +78,10 @@ def gather(
     mapped = _mapped(dict(zip(names, sources, strict=True)), labels)
     joined = [item for source in mapped for item in source]
     _refuse_too_few_classes(joined, labels)
-    found = _readable(joined, signatures(joined, progress=progress, file=cache))
+    found = readable(joined, signatures(joined, progress=progress, file=cache))
     kept = _each_once(mapped, labels)
     items = [item for _, item in kept]
-    bits = np.stack([found[i].bits for i, _ in kept])
-    family = families(
-        len(items), near_duplicates(bits, np.stack([standardised(found[i].grey) for i, _ in kept]))
-    )
+    family = families_of([found[i] for i, _ in kept])
     membership = labels.membership([item.label for item in items])
     copies = len(joined) - len(items)
     return Gathered(
@@ -137,18 +133,6 @@ def _refuse_too_few_classes(items: Sequence[Item], labels: LabelMap) -> None:
         raise DataProblem("There is no labelled image: give a folder with index.csv, or one folder a class.")
     if len({labels.members(item.label) for item in items}) < 2:
         raise DataProblem(f"Every image is labelled {items[0].label}: a training needs two classes or more.")
-
-
-def _readable(items: Sequence[Item], found: Sequence[Signature | Unread]) -> list[Signature]:
-    unread = [(item, one.reason) for item, one in zip(items, found, strict=True) if isinstance(one, Unread)]
-    if unread:
-        named = "; ".join(f"{item.name} ({reason.rstrip('.')})" for item, reason in unread[:NAMED_AT_MOST])
-        more = f"; and {len(unread) - NAMED_AT_MOST} more" if len(unread) > NAMED_AT_MOST else ""
-        raise DataProblem(
-            f"{len(unread)} of {len(items)} images cannot be read: {named}{more}. "
-            "Mend those files, or take them out of the data."
-        )
-    return [one for one in found if isinstance(one, Signature)]
 
 
 def _each_once(mapped: Sequence[Sequence[Item]], labels: LabelMap) -> list[tuple[int, Item]]:
@@ -206,7 +190,8 @@ def split_for(
 
     - standing: every fifth group of each label in name order tests, every fifth validates (`standing_split`).
     - group: whole groups are dealt, about 60, 20 and 20 % of each label's images (`ml.data.dealing`).
-    - random: the same with single images, as published work does; its figures flatter.
+    - random: the same with single images, as published work does; its figures flatter. What a starting model knew
+      keeps its part by image and not by group.
     - auto: standing where nothing is fixed, images are grouped, no group bears two labels and each label has five
       groups or more; else group.
 

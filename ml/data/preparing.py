@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.data.duplicates import families, near_duplicates, perceptual_hash, thumbnail
-from ml.data.manifest import Item, Manifest
+from ml.data.manifest import Item
 from ml.imaging.preprocessing import Preprocessing
 from ml.imaging.reading import read_image
 from ml.saving import new_array, saved_whole
@@ -77,16 +76,3 @@ def cached_corrected(
                 array.flush()
     mapped: NDArray[np.uint8] = np.load(file, mmap_mode="r")
     return mapped
-
-
-def duplicate_families(manifest: Manifest, *, threads: int = 2) -> NDArray[np.int64]:
-    """(n,) family numbers: exact and near duplicates of a manifest's images share one."""
-
-    def one(item: Item) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-        pixels = read_image(item.path).pixels
-        return perceptual_hash(pixels), thumbnail(pixels)
-
-    with ThreadPoolExecutor(threads) as pool:
-        signatures = list(pool.map(one, manifest.items))
-    pairs = near_duplicates(np.stack([h for h, _ in signatures]), np.stack([t for _, t in signatures]))
-    return families(len(manifest), pairs)

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.cache import cache_dir
-from ml.data.duplicates import grey_thumbnail, perceptual_hash
-from ml.data.manifest import Item
+from ml.data.copies import NAMED_AT_MOST
+from ml.data.duplicates import families, grey_thumbnail, near_duplicates, perceptual_hash, standardised
+from ml.data.manifest import DataProblem, Item, Manifest
 from ml.imaging.reading import UnreadableImage, read_image
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,34 @@ def signatures(
     finally:
         # An interrupt must not wait for the images that nobody will ask for.
         pool.shutdown(cancel_futures=True)
+
+
+def readable(items: Sequence[Item], found: Sequence[Signature | Unread]) -> list[Signature]:
+    """The signatures of items that can all be read.
+
+    Raises:
+        DataProblem: some cannot; how many, and the first of them by name.
+    """
+    unread = [(item, one.reason) for item, one in zip(items, found, strict=True) if isinstance(one, Unread)]
+    if unread:
+        named = "; ".join(f"{item.name} ({reason.rstrip('.')})" for item, reason in unread[:NAMED_AT_MOST])
+        more = f"; and {len(unread) - NAMED_AT_MOST} more" if len(unread) > NAMED_AT_MOST else ""
+        raise DataProblem(
+            f"{len(unread)} of {len(items)} images cannot be read: {named}{more}. "
+            "Mend those files, or take them out of the data."
+        )
+    return [one for one in found if isinstance(one, Signature)]
+
+
+def families_of(found: Sequence[Signature]) -> NDArray[np.int64]:
+    """(n,) family numbers: exact and near duplicates among n images share one."""
+    bits = np.stack([one.bits for one in found])
+    return families(len(found), near_duplicates(bits, np.stack([standardised(one.grey) for one in found])))
+
+
+def duplicate_families(manifest: Manifest) -> NDArray[np.int64]:
+    """(n,) family numbers of a manifest's images, every one read if it never was; raises as `readable`."""
+    return families_of(readable(manifest.items, signatures(manifest.items)))
 
 
 def _all(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ml.data.augmentation import Augmentation
 from ml.data.duplicates import families, near_duplicates, perceptual_hash, thumbnail
 from ml.data.manifest import Item, Manifest, ManifestError, load_manifest
-from ml.data.preparing import duplicate_families
+from ml.data.signatures import duplicate_families
 from ml.data.splits import random_split, standing_split
 from ml.drawing import draw_field
 
@@ -46,6 +46,15 @@ def test_it_reads_class_named_folders(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     assert load_manifest(tmp_path).counts == {"pre": 2, "pro": 1}
+
+
+def test_a_name_that_is_no_utf_8_can_be_written_down_and_its_file_read(tmp_path):
+    (tmp_path / "pre").mkdir()
+    with open(bytes(tmp_path / "pre") + b"/\xe9tude.png", "wb") as file:
+        file.write(b"x")
+    (item,) = load_manifest(tmp_path).items
+    assert item.name == item.group == r"pre/\xe9tude.png"
+    assert item.sha256 == hashlib.sha256(b"x").hexdigest()
 
 
 def test_patients_group_before_blocks(tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ml.data.duplicates import families
 from ml.data.folds import folds_for
 from ml.data.manifest import Item, Manifest, ManifestError
 from ml.data.splits import standing_split
@@ -80,6 +81,29 @@ def test_the_same_bytes_under_two_subjects_are_judged_and_not_learnt():
             assert last not in fold.learn
         if last in fold.test:
             assert first not in fold.learn
+
+
+def test_near_copies_under_two_subjects_are_on_one_side_of_a_fold_and_of_its_validation():
+    manifest = manifest_of(CELLS)
+    place = {manifest.items[i].group: i for i in range(len(manifest))}
+    pairs = [("1", "2"), ("1", "7"), ("3", "H2"), ("H1", "H3")]
+
+    def near(manifest: Manifest) -> np.ndarray:
+        return families(len(manifest), [(place[one], place[other]) for one, other in pairs])
+
+    family = near(manifest)
+    folds = folds_for(manifest, seed=1, find_families=near).folds
+    assert sorted(i for fold in folds for i in fold.test) == list(range(len(manifest)))
+    for fold in folds:
+        for one, other in ((fold.test, fold.learn), (fold.inner, fold.validation)):
+            assert not set(family[list(one)]) & set(family[list(other)])
+
+
+def test_without_groups_the_split_is_not_called_one_of_blocks():
+    images = manifest_of({label: {f"{label}{i}": 1 for i in range(9)} for label in ("benign", "pre")})
+    assert folds_for(images, seed=1, find_families=alone).name == (
+        "every fifth image of each label, no groups known, test part"
+    )
 
 
 def test_many_groups_take_the_standing_split():
