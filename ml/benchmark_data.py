@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -120,6 +121,15 @@ class Bench:
         rows = [f"{item.sha256} {item.label} {item.group}" for item in self.items]
         return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
+    @cached_property
+    def weights_sha256(self) -> str:
+        """Of the file of ImageNet weights; the word itself where Keras fetches them, nothing where there are none."""
+        weights = self.request.weights
+        if weights is None or weights == "imagenet":
+            return weights or ""
+        with open(weights, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
     @property
     def fingerprint(self) -> dict[str, Any]:
         """What rows must share to stand in one table."""
@@ -149,11 +159,11 @@ def open_bench(request: Request, *, track: Track = lambda things, total, words: 
     """Check the data, make the split and decode every picture once (kept under the cache folder).
 
     Raises:
-        BenchmarkProblem: a picture that cannot be read, labels that are unknown, minutes or size out of range.
-        ManifestError: the data have too few labels or groups.
+        BenchmarkProblem: labels that are unknown, minutes or size out of range, a folder that cannot be written.
+        DataProblem: the data have too few labels or groups, or pictures that cannot be read.
     """
-    if not request.minutes > 0:
-        raise BenchmarkProblem("A row needs a budget of more than no minutes.")
+    if not (math.isfinite(request.minutes) and request.minutes > 0):
+        raise BenchmarkProblem("A row needs a budget of more than no minutes, and an end to it.")
     if not 64 <= request.size <= 512:
         raise BenchmarkProblem(f"Pictures of 64 to 512 pixels can be compared, not of {request.size}.")
     manifest = request.manifest
@@ -189,10 +199,10 @@ def measured(bench: Bench, measure: str, report: Report) -> tuple[FloatArray, fl
     """(n, d) measurements of all pictures and the seconds they took, kept under the cache folder for other rows."""
     cells = "cells" if bench.cells else "fields"
     version = TEXTURE_VERSION if measure == "texture" else 1
-    place = (
-        _cache()
-        / f"{bench.key[:20]}-{cells}-{bench.request.size}-{measure}-{version}-{bench.request.clock}.npz"
-    )
+    facts = [bench.key[:20], cells, str(bench.request.size), measure, str(version), bench.request.clock]
+    if measure == "densenet":
+        facts.append(bench.weights_sha256[:20])
+    place = _cache() / f"{'-'.join(facts)}.npz"
     if place.exists():
         with np.load(place) as kept:
             return np.asarray(kept["vectors"]), float(kept["seconds"])

@@ -117,6 +117,7 @@ def run_row(bench: Bench, row: RowPlan, *, report: Report = lambda share, words:
         "words": row.words,
         "start": row.start,
         "benchmark": bench.fingerprint,
+        **({"weights_sha256": bench.weights_sha256} if row.needs_weights else {}),
         **made,
         "wall_seconds": elapsed,
         "predictions": predictions,
@@ -135,7 +136,7 @@ def read_row(bench: Bench, row: RowPlan) -> dict[str, Any] | None:
     """A row finished before, or None.
 
     Raises:
-        BenchmarkProblem: it is damaged, or of another benchmark (data, split, size, minutes or seed differ).
+        BenchmarkProblem: it is damaged, or of another benchmark (data, split, size, minutes, seed or weights differ).
     """
     path = bench.request.out / f"{row.key}.json"
     if not path.exists():
@@ -148,6 +149,9 @@ def read_row(bench: Bench, row: RowPlan) -> dict[str, Any] | None:
             f"{path} is no row of a benchmark; remove it or choose another folder."
         ) from error
     differs = [name for name, value in bench.fingerprint.items() if theirs.get(name) != value]
+    # A table can be drawn anew without the weights; with them, they have to be the ones.
+    if row.needs_weights and bench.weights_sha256:
+        differs += ["weights"] * (found.get("weights_sha256", bench.weights_sha256) != bench.weights_sha256)
     if found.get("format") != FORMAT or differs:
         raise BenchmarkProblem(
             f"{path} belongs to another benchmark ({', '.join(differs) or 'format'} differ): choose another folder."

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure as Plot
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from ml.evaluation.evidence import Section, make_section
 from ml.evaluation.intervals import RESAMPLES, Figure
@@ -105,8 +106,9 @@ def rich_table(
 ) -> Table:
     """The table for a terminal."""
     table = Table(
-        title=f"Models compared on {sections[0].data}",
-        caption="\n".join(caption(rows, sections, left_out)),
+        # As text: in a name of data, brackets are brackets.
+        title=Text(f"Models compared on {sections[0].data}"),
+        caption=Text("\n".join(caption(rows, sections, left_out))),
         title_justify="left",
         caption_justify="left",
         title_style="bold",
@@ -121,14 +123,8 @@ def rich_table(
     for name in names:
         table.add_column(COLUMNS[name], no_wrap=True)
     for row, section in zip(rows, sections, strict=True):
-        cells = [_cell(section[name]).replace(" (", "\n[dim](", 1) for name in names]
-        table.add_row(
-            row["words"],
-            STARTS[row["start"]],
-            _minutes(row),
-            _epochs(row),
-            *(f"{cell}[/dim]" for cell in cells),
-        )
+        cells = [_in_two_lines(_cell(section[name])) for name in names]
+        table.add_row(row["words"], STARTS[row["start"]], _minutes(row), _epochs(row), *cells)
     return table
 
 
@@ -222,6 +218,12 @@ def _epochs(row: Mapping[str, Any]) -> str:
     """Mean epochs a fold, where there are any."""
     trained = row.get("trained")
     return f"{np.mean([one['epochs'] for one in trained]):.1f}" if trained else ""
+
+
+def _in_two_lines(cell: str) -> Text:
+    """The value of a cell, its interval dimmed below it where there is one."""
+    value, bracket, rest = cell.partition(" (")
+    return Text.assemble(value, (f"\n({rest}", "dim")) if bracket else Text(value)
 
 
 def _cell(figure: Figure) -> str:

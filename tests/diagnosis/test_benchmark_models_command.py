@@ -98,11 +98,29 @@ def test_json_goes_to_standard_output_alone(data):
         (("--weights", "nowhere.h5"), "no weights file"),
         (("--malignant", "blasts"), "labelled blasts"),
         (("--resamples", "0"), "at least 1"),
+        (("--budget", "inf"), "no minutes"),
+        (("--json", "/nowhere/at/all.json"), "--json: /nowhere/at/all.json cannot be written"),
+        (("--json", "/tmp"), "--json: /tmp cannot be written"),
     ],
 )
 def test_what_is_wrong_is_said_before_any_row_runs(data, arguments, words):
     with pytest.raises(CommandError, match=words):
         run(data, "--rows", QUICK[0], *arguments) if "--rows" not in arguments else run(data, *arguments)
+
+
+def test_an_image_that_cannot_be_read_is_named(data):
+    (data / "pre" / "2-1.png").write_bytes(b"no picture")
+    with pytest.raises(CommandError, match=r"1 of 20 images cannot be read: pre/2-1\.png"):
+        run(data, "--rows", QUICK[0])
+
+
+def test_a_disk_that_fills_up_while_the_table_is_written_is_said(data, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("diagnosis.management.commands.benchmark_models.write_svg", full)
+    with pytest.raises(CommandError, match=r"No space left on device\. Finished rows are kept"):
+        run(data, "--rows", QUICK[0])
 
 
 def test_rows_of_another_benchmark_are_not_mixed_in(data):

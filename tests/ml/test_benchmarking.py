@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from ml import benchmark_data, benchmarking
 from ml.benchmark_data import Bench, BenchmarkProblem, Request, open_bench
 from ml.clocks import processor_clock, wall_clock
-from ml.data.manifest import Manifest
+from ml.data.manifest import DataProblem, Manifest
 from ml.evaluation import benchmark_report
 from tests.painted import paint_set
 
@@ -147,24 +149,69 @@ def test_a_full_disk_leaves_no_half_row(bench, monkeypatch):
 
 
 def test_it_refuses_what_cannot_be_compared(request_for_cells, tmp_path):
-    with pytest.raises(BenchmarkProblem, match="no minutes"):
-        open_bench(replace(request_for_cells, minutes=0))
+    for minutes in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(BenchmarkProblem, match="no minutes"):
+            open_bench(replace(request_for_cells, minutes=minutes))
     with pytest.raises(BenchmarkProblem, match="64 to 512"):
         open_bench(replace(request_for_cells, size=16))
     with pytest.raises(BenchmarkProblem, match="blasts"):
         open_bench(replace(request_for_cells, malignant=("blasts",)))
     with pytest.raises(BenchmarkProblem, match="no row called resnet"):
         benchmarking.rows_named(["resnet"])
-    broken = paint_set(tmp_path / "broken", {"all": 3, "hem": 3}, images=1, cells=True)
-    broken.items[2].path.write_bytes(b"no picture")
-    with pytest.raises(BenchmarkProblem, match=r"all/2-0\.png cannot be read"):
-        open_bench(replace(request_for_cells, manifest=broken, pictures="cells"))
+    for subjects in (3, 6):  # subjects held out in turn, and the standing split
+        broken = paint_set(tmp_path / str(subjects), dict.fromkeys(("all", "hem"), subjects), images=1)
+        broken.items[2].path.write_bytes(b"no picture")
+        with pytest.raises(DataProblem, match=r"1 of \d+ images cannot be read: all/2-0\.png"):
+            open_bench(replace(request_for_cells, manifest=broken))
 
 
 def test_rows_from_imagenet_need_its_weights(bench):
     for key in ("densenet-svm", "densenet-imagenet"):
         with pytest.raises(BenchmarkProblem, match="not at hand"):
             benchmarking.run_row(bench, ROWS[key])
+
+
+def test_features_and_rows_of_other_imagenet_weights_do_not_count(bench, tmp_path, monkeypatch):
+    asked = []
+
+    def features(images, *, weights, preprocessing):
+        asked.append(weights.name)
+        return np.random.default_rng(len(asked)).normal(size=(len(images), 8))
+
+    monkeypatch.setattr("ml.rivals.pooled_features", features)
+    one, other = tmp_path / "one.h5", tmp_path / "other.h5"
+    one.write_bytes(b"one")
+    other.write_bytes(b"other")
+    row = ROWS["densenet-svm"]
+    with_one, with_other = (
+        replace(bench, request=replace(bench.request, weights=path)) for path in (one, other)
+    )
+    found = [benchmarking.run_row(given, row) for given in (with_one, with_other, with_one)]
+    assert asked == ["one.h5", "other.h5"]
+    assert found[0]["predictions"] == found[2]["predictions"] != found[1]["predictions"]
+    benchmarking.write_row(bench.request.out, found[0])
+    for given in (with_one, bench):  # the table is drawn anew without weights, too
+        assert benchmarking.read_row(given, row) == found[0]
+    with pytest.raises(BenchmarkProblem, match=r"another benchmark \(weights differ\)"):
+        benchmarking.read_row(with_other, row)
+
+
+def test_a_figure_without_interval_has_its_place_in_the_tables(request_for_cells, tmp_path):
+    # Each label has one test group: no resample of groups tells anything.
+    few = paint_set(tmp_path / "few", {"[red]all": 5, "hem": 5}, images=1)
+    bench = open_bench(replace(request_for_cells, manifest=replace(few, name="set [/b]"), malignant=("hem",)))
+    row = benchmarking.run_row(bench, ROWS["six-colours"])
+    section = benchmark_report.row_section(row, resamples=20)
+    section = replace(
+        section, figures=tuple(replace(one, low=np.nan, high=np.nan) for one in section.figures)
+    )
+    console = Console(file=io.StringIO(), width=200)
+    console.print(benchmark_report.rich_table([row], [section]))
+    printed = console.file.getvalue()
+    assert "Models compared on set [/b]" in printed
+    assert "(no interval)" in printed
+    assert "(no interval)" in benchmark_report.markdown_table([row], [section])
+    assert benchmark_report.benchmark_plot([row], [section]).axes
 
 
 def test_every_network_of_the_table_can_be_built():

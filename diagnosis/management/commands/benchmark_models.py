@@ -15,7 +15,7 @@ from diagnosis import wording
 from diagnosis.management.commands.evaluate import report_console
 from ml import benchmarking
 from ml.benchmark_data import MALIGNANT_LABELS, Bench, BenchmarkProblem, Request, open_bench
-from ml.data.manifest import ManifestError, load_manifest
+from ml.data.manifest import DataProblem, load_manifest
 from ml.evaluation import benchmark_report
 from ml.evaluation.intervals import RESAMPLES
 from ml.evaluation.plots import write_svg
@@ -108,6 +108,13 @@ class Command(BaseCommand):
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         if options["resamples"] < 1:
             raise CommandError("--resamples must be at least 1.")
+        # Rows take minutes each: what their results cannot be written to is said before.
+        if (
+            (file := options["json"])
+            and file != "-"
+            and (Path(file).is_dir() or not Path(file).parent.is_dir())
+        ):
+            raise CommandError(f"--json: {file} cannot be written: name a file in a folder that there is.")
         try:
             plans = benchmarking.rows_named(options["rows"])
             request = request_from(options)
@@ -124,16 +131,19 @@ class Command(BaseCommand):
             ]
             if not found:
                 raise CommandError(f"No row was run. {' '.join(left_out)}")
-        except (ManifestError, BenchmarkProblem) as problem:
+            self.write_results([row for _, row in found], left_out, request.out, options)
+        except (DataProblem, BenchmarkProblem) as problem:
             raise CommandError(str(problem)) from problem
         except OSError as problem:
-            raise CommandError(f"{problem.filename or request.out}: {problem.strerror}.") from problem
+            place = problem.filename or options["out"] or "the folder of rows"
+            raise CommandError(
+                f"{place} cannot be read or written: {problem.strerror}. Finished rows are kept."
+            ) from problem
         except KeyboardInterrupt as stop:
             raise CommandError(
                 "Stopped. Finished rows are kept; the same command line goes on with the next one.",
                 returncode=130,
             ) from stop
-        self.write_results([row for _, row in found], left_out, request.out, options)
 
     def write_results(
         self, rows: list[dict[str, Any]], left_out: list[str], out: Path, options: dict[str, Any]
