@@ -255,8 +255,11 @@ def expected_words(parts: Mapping[str, float]) -> str:
 
 
 def expect(*, request: RetrainRequest, prepared: Prepared, observer: Observer) -> dict[str, float]:
-    """Seconds that each part of the training will take here, from the pace of a few steps; evidence is not in it."""
-    if prepared.adapts:
+    """Seconds that each part of the training will take here, from the pace of a few steps; evidence is not in it.
+
+    Empty where this machine's pace would say little: trials at other workers, or a version adapted to a site.
+    """
+    if prepared.adapts or request.distributed:
         return {}
     from ml.pace import expected_seconds, measure_pace
     from ml.search import SIZES, Setting

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,9 +110,21 @@ def prepare(request: RetrainRequest, *, progress: Progress) -> Prepared:
         split = Split("images of one site", tuple(range(len(gathered.manifest))), (), (), ())
         return Prepared(task, gathered, split, start, preprocessing, laboratory, site)
     split = split_for(
-        gathered, seed=request.seed, previous=already_split(start, task, laboratory), classes=task.classes
+        gathered,
+        seed=request.seed,
+        previous=_of_these(gathered, already_split(start, task, laboratory)),
+        classes=task.classes,
     )
     return Prepared(task, gathered, split, start, preprocessing, laboratory, site)
+
+
+def _of_these(gathered: Gathered, previous: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """An earlier split, if it holds any of these images; else what the data themselves state of a split counts."""
+    if previous is None:
+        return None
+    seen = {sha for part in PARTS for sha in previous.get(f"{part}_sha256", ())}
+    here = {sha for item in gathered.manifest for sha in (item.sha256, item.columns.get("uploaded_sha256"))}
+    return previous if seen & here else None
 
 
 def known_task(name: str) -> Task:

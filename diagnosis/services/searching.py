@@ -36,6 +36,9 @@ logger = logging.getLogger(__name__)
 CLOSED = "closed"
 """Attribute of a study whose search has ended, by its trials or its time: nobody begins another trial."""
 
+TROUBLE = "trouble"
+"""Attribute of a study: why a worker could not even begin a trial, in its words."""
+
 POLL_SECONDS = 1.0
 NUDGE_SECONDS = 5.0
 """How often the messages in the queue are compared with the trials that wait."""
@@ -166,6 +169,8 @@ def _search_together(
             return
         if watch.should_stop():
             raise Stopped
+        if trouble := study.user_attrs.get(TROUBLE):
+            say_once(f"A worker could not begin a trial. {trouble}")
         now = time.monotonic()
         if stands.running:
             seen = now
@@ -191,13 +196,19 @@ def run_one(*, training_id: UUID, worker: str) -> None:
         return
     try:
         bench = _kept_bench(training.pk)
+    except Exception as error:
+        # Nobody reads a worker's log while a search stands still: the conductor says it.
+        study.set_user_attr(TROUBLE, f"{worker}: {error}")
+        raise
+    try:
         trials.run_next(
             study, bench, worker=worker, report=lambda values: None, should_stop=_Orphaned(training_id)
         )
     except Stopped:
         logger.info("The training %s has stopped; its trial is given back", training.name)
-    except (TrainingProblem, RetrainProblem) as problem:
-        logger.error("A trial of %s could not be run here: %s", training.name, problem)
+    except TrainingProblem as problem:
+        study.set_user_attr(TROUBLE, f"{worker}: {problem}")
+        logger.error("A trial of %s could not go on: %s", training.name, problem)
 
 
 @lru_cache(maxsize=1)

@@ -132,10 +132,12 @@ class Standing:
         return [_row(trial) for trial in self.trials if trial.state.name != "WAITING" and trial.params]
 
     def refuse_many_failures(self) -> None:
-        """Raise RetrainProblem when trials fail one after the other: more of them would not help."""
+        """Raise RetrainProblem when as many trials fail as end: more of them would not help."""
         errors = [trial.user_attrs["error"] for trial in self.trials if "error" in trial.user_attrs]
-        if len(errors) >= MOST_FAILURES and not self.ended:
-            raise RetrainProblem(f"{len(errors)} trials failed and none ended well: {errors[-1]}")
+        if len(errors) >= max(MOST_FAILURES, self.ended):
+            raise RetrainProblem(
+                f"{len(errors)} trials failed and {self.ended} ended. The last one: {errors[-1]}"
+            )
 
 
 def standing(study: optuna.Study) -> Standing:
@@ -197,7 +199,10 @@ def run_next(
         trial.set_user_attr("worker", worker)
         try:
             value: float = run_trial(trial, bench, report=report, should_stop=should_stop)
-        except (optuna.TrialPruned, Stop, TrainingProblem):
+        except (optuna.TrialPruned, Stop):
+            raise
+        except TrainingProblem as problem:
+            trial.set_user_attr("error", str(problem))
             raise
         except survivable as error:
             logger.exception("Trial %d failed", trial.number)

@@ -24,7 +24,7 @@ from .conftest import database_url
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 240.0
+PATIENCE = 600.0
 GRACE_SECONDS = 6
 SMALL = ["--start", "imagenet", "--blocks", "1,1,1,1", "--size", "64", "--evidence", "brief"]
 
