@@ -150,7 +150,7 @@ class Reporter(keras.callbacks.Callback):  # type: ignore[misc]
                 "metric": judged[-1] if judged else None,
                 "metric_name": "validation accuracy",
                 "seconds_left": self._seconds_left(done),
-                "history": self._history,
+                "history": {name: list(values) for name, values in self._history.items()},
             }
         )
 

@@ -73,13 +73,13 @@ def save_arrays(target: Path, arrays: Sequence[NDArray[Any]]) -> None:
         TrainingProblem: the disk is full or cannot be written.
     """
     with saved_whole(target) as part:
-        np.savez(part, **{f"{number:05d}": array for number, array in enumerate(arrays)})
+        np.savez(part, *arrays)
 
 
 def load_arrays(path: Path) -> list[NDArray[Any]]:
     """What `save_arrays` wrote, in order."""
     with np.load(path, allow_pickle=False) as stored:
-        return [stored[name] for name in sorted(stored.files)]
+        return [stored[f"arr_{number}"] for number in range(len(stored.files))]
 
 
 def new_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.memmap[Any, Any]:

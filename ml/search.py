@@ -30,7 +30,7 @@ AUGMENTATIONS = (0.0, 0.5, 1.0, 1.5)
 """Strengths, in steps, so that trials share the features that are cached for each."""
 
 SGD_RATE = 30.0
-HEAD_RATE = 10.0
+HEAD_RATE = 3.0
 """A trial's rate is drawn for AdamW through all layers; SGD takes it times the first, the head alone times the
 second. So one range serves every optimiser and depth, and the importance of the rate can be told."""
 
