@@ -117,7 +117,7 @@ def part_images(
         split = keep_families_together(name, wanted, family, seed=None if kind == "standing" else seed)
         short = shortage(split, items, membership, classes)
         if short is None:
-            return replace(split, notes=tuple(_notes(split, fixed, previous, membership, classes)))
+            return replace(split, notes=tuple(_notes(split, items, fixed, previous, membership, classes)))
         problems.append(short)
     raise DataProblem(problems[0])
 
@@ -225,6 +225,7 @@ def _name(kind: Kind, fixed: Fixed, previous: Mapping[str, Any] | None) -> str:
 
 def _notes(
     split: Split,
+    items: Sequence[Item],
     fixed: Fixed,
     previous: Mapping[str, Any] | None,
     membership: NDArray[np.float32],
@@ -234,6 +235,12 @@ def _notes(
     known = sum(part is not None for part in fixed)
     if known and previous is not None:
         notes.append(f"images that keep the part in which the starting model knew them: {known}")
+    stated = sum(bool(item.columns.get(SPLIT_COLUMN, "").strip()) for item in items)
+    if stated and previous is not None:
+        notes.append(
+            f"images whose part the column {SPLIT_COLUMN} states: {stated}; it is not followed, since the split of the "
+            "starting model goes on"
+        )
     if split.left_out:
         notes.append(f"left out, as near duplicates of an image in another part: {len(split.left_out)}")
     lacking = [name for number, name in enumerate(classes) if not membership[list(split.test), number].any()]

@@ -253,6 +253,16 @@ def test_a_split_that_the_data_state_is_kept():
     assert len(made.train) == len(made.validation) == len(made.test) == 24
 
 
+def test_it_is_said_when_a_stated_split_is_not_followed():
+    items = blocks([6] * 5)
+    items[0] = item("benign", "benign-00", 0, split="test")
+    made = split(gathered_of(items), previous={"train_sha256": [items[1].sha256]})
+    assert 0 in made.train
+    assert any(
+        note.startswith("images whose part the column split states: 1; it is not") for note in made.notes
+    )
+
+
 # --- bad input ----------------------------------------------------------------------------------------------
 
 
