@@ -6,7 +6,6 @@ import hashlib
 import logging
 import os
 import socket
-import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.db import DatabaseError, IntegrityError, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
@@ -23,6 +22,7 @@ from diagnosis import permissions
 from diagnosis.models import Analysis, ModelVersion, SmearImage, User
 from diagnosis.services import audit, pipeline, previews, queue, registry, shadow, suspicion
 from diagnosis.services.predictors import CACHE, ModelUnavailable, Predictors
+from diagnosis.services.renewing import renewed
 from ml.imaging.reading import UnreadableImage
 
 logger = logging.getLogger(__name__)
@@ -158,37 +158,15 @@ def _claim(analysis_id: uuid.UUID) -> str | None:
 
 @contextmanager
 def _lease_kept(analysis_id: uuid.UUID, claim: str) -> Iterator[None]:
-    """Renew the lease from a thread of its own while the block runs, but not for ever: work that hangs is taken
-    back like that of a dead worker.
-    """
-    finished = threading.Event()
-    hanging = time.monotonic() + LONGEST_SECONDS
+    """Renew the lease while the block runs, but not for ever."""
 
-    def renew() -> None:
-        try:
-            while not finished.wait(lease().total_seconds() / 3) and time.monotonic() < hanging:
-                try:
-                    held = Analysis.objects.filter(
-                        pk=analysis_id, claimed_by=claim, state=Analysis.State.RUNNING
-                    ).update(lease_expires_at=timezone.now() + lease())
-                except DatabaseError:
-                    logger.warning(
-                        "The lease of analysis %s could not be renewed", analysis_id, exc_info=True
-                    )
-                    connection.close()  # one that was dropped would fail for ever; the next round opens another
-                    continue
-                if not held:
-                    return
-        finally:
-            connection.close()
+    def renew() -> bool:
+        held = Analysis.objects.filter(pk=analysis_id, claimed_by=claim, state=Analysis.State.RUNNING)
+        return bool(held.update(lease_expires_at=timezone.now() + lease()))
 
-    thread = threading.Thread(target=renew, name=f"lease {analysis_id}", daemon=True)
-    thread.start()
-    try:
+    every = lease().total_seconds() / 3
+    with renewed(renew, every=every, longest=LONGEST_SECONDS, name=f"lease of analysis {analysis_id}"):
         yield
-    finally:
-        finished.set()
-        thread.join()
 
 
 def _analyse(analysis: Analysis, version: ModelVersion, predictor: Any) -> dict[str, Any]:

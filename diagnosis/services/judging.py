@@ -12,6 +12,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from django.utils import timezone
 from diagnosis.models import Judgement, ModelVersion, User
 from diagnosis.services import audit, predictors, queue, registry
 from diagnosis.services.predictors import ModelUnavailable
+from diagnosis.services.renewing import renewed
 
 if TYPE_CHECKING:
     from ml.bundle import Bundle
@@ -40,6 +42,9 @@ SEED = 20
 """Of the bootstrap: the same two bundles and images always get the same verdict."""
 RESAMPLES = 2000
 SILENT_AFTER = timedelta(seconds=60)
+BEAT_EVERY = 15.0
+LONGEST_SECONDS = 3600.0
+"""A judgement that takes longer hangs, and is given up."""
 RESEND_AFTER = timedelta(minutes=5)
 WRITE_EVERY = 1.0
 """Seconds between two writes of the progress."""
@@ -128,7 +133,8 @@ def run(*, judgement_id: uuid.UUID, data: Sequence[Path] = (), track: Track = no
     judgement = Judgement.objects.select_related("version__laboratory", "actor").get(pk=judgement_id)
     active = registry.active_version(task=judgement.version.task, laboratory=judgement.version.laboratory_id)
     try:
-        verdict = _judge(judgement.version, active, data, _reporting(judgement_id, claim, track))
+        with _alive(judgement_id, claim):
+            verdict = _judge(judgement.version, active, data, _reporting(judgement_id, claim, track))
     except (_Impossible, ModelUnavailable) as problem:
         return _end(judgement, claim, state=Judgement.State.FAILED, failure=str(problem), against=active)
     except BaseException as error:
@@ -183,6 +189,20 @@ def _end(judgement: Judgement, claim: str, **values: Any) -> bool:
     return bool(held)
 
 
+@contextmanager
+def _alive(judgement_id: uuid.UUID, claim: str) -> Iterator[None]:
+    """Renew `beat_at` while the block runs: hashing the data, loading two networks and the bootstrap report no
+    progress, and on a busy machine each may take longer than a judgement may be silent.
+    """
+
+    def renew() -> bool:
+        held = Judgement.objects.filter(pk=judgement_id, claimed_by=claim, state=Judgement.State.RUNNING)
+        return bool(held.update(beat_at=timezone.now()))
+
+    with renewed(renew, every=BEAT_EVERY, longest=LONGEST_SECONDS, name=f"claim on judgement {judgement_id}"):
+        yield
+
+
 def _reporting(judgement_id: uuid.UUID, claim: str, track: Track) -> Track:
     """A `Track` that also writes to the judgement's row, at most once in `WRITE_EVERY` seconds."""
 
@@ -192,7 +212,7 @@ def _reporting(judgement_id: uuid.UUID, claim: str, track: Track) -> Track:
             if time.monotonic() - written >= WRITE_EVERY:
                 written = time.monotonic()
                 Judgement.objects.filter(pk=judgement_id, claimed_by=claim).update(
-                    beat_at=timezone.now(), progress={"done": done, "total": total, "words": description}
+                    progress={"done": done, "total": total, "words": description}
                 )
             yield thing
 

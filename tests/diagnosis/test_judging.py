@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 
 import pytest
@@ -106,6 +107,25 @@ def test_two_at_once_are_refused_and_a_dead_one_is_taken_over(versions):
     promotion.promote(version=version, actor=None, data=[])
     running.refresh_from_db()
     assert (running.state, running.failure) == ("failed", judging.GAVE_UP)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_silent_judgement_shows_that_it_is_alive(versions, monkeypatch):
+    """Hashing and the bootstrap report nothing, and may take longer than a judgement may be silent."""
+    monkeypatch.setattr(judging, "BEAT_EVERY", 0.05)
+    key = judging.request(version=versions.add("field-2"), actor=None).pk
+    old = timezone.now() - timedelta(hours=1)
+
+    def silent(*args):
+        Judgement.objects.update(beat_at=old)
+        deadline = time.monotonic() + 10
+        while Judgement.objects.get(pk=key).beat_at == old:
+            assert time.monotonic() < deadline, "nothing told that it was alive"
+            time.sleep(0.02)
+        raise judging._Impossible("enough")
+
+    monkeypatch.setattr(judging, "_judge", silent)
+    assert judging.run(judgement_id=key) is True
 
 
 def test_the_command_takes_over_what_waits_for_a_worker(versions):
