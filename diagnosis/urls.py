@@ -39,11 +39,11 @@ urlpatterns: list[URLPattern] = [
     path("models/trainings/<uuid:pk>/live", training_live, name="training-live"),
     path("models/sites", sites, name="sites"),
     path("models/sites/<int:pk>", site, name="site"),
+    path("models/versions/<int:pk>/evidence/<path:path>", bundle_evidence, name="bundle-evidence"),
     path("models/versions/<int:pk>/promote", promote, name="promote"),
     path("models/versions/<int:pk>/judgement", judgement_live, name="judgement-live"),
     path("models/versions/<int:pk>/judge", judge, name="judge"),
     path("models/versions/<int:pk>/roll-back", roll_back, name="roll-back"),
     path("models/versions/<int:pk>/shadow", shadow, name="shadow"),
     path("models/versions/<int:pk>/retire", retire, name="retire"),
-    path("models/<str:name>/evidence/<path:path>", bundle_evidence, name="bundle-evidence"),
 ]

@@ -28,6 +28,10 @@ SHARED_REFUSAL = (
 )
 
 
+OUT_OF_DATE = "The page was out of date, and nothing was promoted: look at the comparison again."
+LONGEST_WHY = 4000
+
+
 class PromotionImpossible(Exception):
     """Nothing can be changed as asked, by force neither; the text is one sentence for an administrator."""
 
@@ -84,6 +88,7 @@ def promote(
     data: Sequence[Path] | None = None,
     force: bool = False,
     why: str = "",
+    seen: str | None = None,
     track: Track = no_progress,
 ) -> Promotion:
     """Make a version the active one of its task and laboratory, if it is at least as good.
@@ -94,6 +99,7 @@ def promote(
             finished judgement of these two very versions counts, which `request_judgement` had a worker make; so a
             page promotes in an instant and loads no network.
         force: promote past a refusal. `why` must then say why; both are kept and shown.
+        seen: primary key of the judgement that the page showed; where another counts by now, nothing is promoted.
         track: draws progress of the judging.
 
     Raises:
@@ -103,13 +109,15 @@ def promote(
         PermissionDenied, Http404: as `require_manager`.
     """
     require_manager(actor=actor, laboratory=version.laboratory)
-    why = why.strip()
+    why = _reason(why)
     if force and not why:
         raise PromotionImpossible("A promotion past the gate needs a reason: --why says it.")
     require_servable(version)
     if version.status == Status.ACTIVE:
         raise PromotionImpossible(f"{version.name} is active already.")
     judgement = _judgement(version, actor, data, track)
+    if seen is not None and seen != str(judgement.pk):
+        raise PromotionImpossible(OUT_OF_DATE)
     verdict = judgement.verdict
     passed = bool(verdict["passed"])
     if not passed and not force:
@@ -124,6 +132,13 @@ def promote(
         verdict=verdict,
         actor=actor,
     )
+
+
+def _reason(why: str) -> str:
+    why = why.strip()
+    if len(why) > LONGEST_WHY:
+        raise PromotionImpossible(f"The reason is too long: {LONGEST_WHY:,} characters are the most.")
+    return why
 
 
 def _judgement(
@@ -167,7 +182,7 @@ def rollback(
         PermissionDenied, Http404: as `require_manager`.
     """
     require_manager(actor=actor, laboratory=laboratory)
-    why = why.strip()
+    why = _reason(why)
     if not why:
         raise PromotionImpossible("A rollback needs a reason: --why says it.")
     active = ModelVersion.objects.filter(task=task, status=Status.ACTIVE, laboratory=laboratory).first()

@@ -144,6 +144,9 @@ class Evidence:
         return not (self.sections or self.gate or self.saliency or self.plots)
 
 
+NO_EVIDENCE = Evidence([], [], [], [], [], [], "")
+
+
 def side_by_side_words() -> list[str]:
     """Headings of the table that sets versions side by side."""
     return [FigureRow(name, None, None, None, 0, "").short_word for name in (*SIDE_BY_SIDE, RANDOMISED)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from django.core.cache import cache
@@ -13,12 +14,12 @@ from django.urls import reverse
 from django.utils.safestring import SafeString, mark_safe
 from django.views.decorators.http import require_safe
 
-from diagnosis import model_selectors, permissions, selectors
+from diagnosis import model_selectors, permissions
 from diagnosis.models import ModelVersion, User
 from diagnosis.services import promotion as promoting
 from diagnosis.services import proposals, registry
 from diagnosis.views.access import signed_in
-from diagnosis.views.evidence import Evidence, read_evidence, side_by_side_words
+from diagnosis.views.evidence import NO_EVIDENCE, Evidence, read_evidence, side_by_side_words
 from diagnosis.views.promotion import may_act
 from diagnosis.views.trainings import progress_of, running_context
 
@@ -114,13 +115,15 @@ def _opened(versions: list[ModelVersion], asked: str) -> set[int]:
 def _shown(
     version: ModelVersion, *, is_open: bool, agreement: model_selectors.Agreement | None, may_act: bool
 ) -> Shown:
-    evidence = read_evidence(registry.bundle_folder(version))
+    damage = registry.file_problem(version)
+    # Files that are not those registered may be anything, another version's evidence among it.
+    evidence = NO_EVIDENCE if damage else read_evidence(registry.bundle_folder(version))
     is_active = version.status == ModelVersion.Status.ACTIVE
     return Shown(
         version,
         evidence,
         _as_html(evidence.card),
-        registry.file_problem(version) or version.problem or None,
+        damage or version.problem or None,
         is_open,
         agreement,
         may_act,
@@ -129,6 +132,7 @@ def _shown(
     )
 
 
+@lru_cache(maxsize=64)
 def _as_html(card: str) -> SafeString:
     """A model card as HTML. Markup inside it stays text, and it loads nothing."""
     from markdown_it import MarkdownIt  # here: no other page pays for it
@@ -147,13 +151,11 @@ def _as_html(card: str) -> SafeString:
 
 @require_safe
 @signed_in
-def bundle_evidence(request: HttpRequest, name: str, path: str) -> HttpResponseBase:
-    """One file of a bundle's evidence folder."""
-    permissions.require_model_reader(request.user)
-    visible = permissions.visible_versions(request.user)
-    version = selectors.model_versions(user=request.user).filter(visible, name=name).first()
+def bundle_evidence(request: HttpRequest, pk: int, path: str) -> HttpResponseBase:
+    """One file of the evidence folder of a version, whose files are those registered."""
+    version = permissions.get_version_for(request.user, pk)
     media_type = MEDIA_TYPES.get(Path(path).suffix)
-    if version is None or media_type is None or not _FILE_NAME.fullmatch(path):
+    if media_type is None or not _FILE_NAME.fullmatch(path) or registry.file_problem(version):
         raise Http404("There is no such evidence.")
     folder = (registry.bundle_folder(version) / "evidence").resolve()
     file = (folder / path).resolve()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import messages
@@ -18,10 +19,11 @@ from diagnosis.services import registry
 from diagnosis.services import shadow as shadows
 from diagnosis.services.promotion import PromotionImpossible, PromotionRefused
 from diagnosis.views.access import signed_in
-from diagnosis.views.evidence import FigureRow, read_evidence, read_figure, side_by_side_words
+from diagnosis.views.evidence import NO_EVIDENCE, FigureRow, read_evidence, read_figure, side_by_side_words
 
-OUT_OF_DATE = "The page was out of date, and nothing was promoted: look at the comparison again."
 POLL = "1s"
+LONGEST_KEY = 18
+"""Digits of a primary key that a database can be asked for."""
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -36,11 +38,16 @@ def promote(request: HttpRequest, pk: int) -> HttpResponseBase:
         return _render(request, version)
     why = request.POST.get("why", "").strip()
     judgement = promoting.newest_judgement(version=version)
-    is_done = judgement is not None and judgement.state == Judgement.State.DONE
-    if not is_done or str(judgement and judgement.pk) != request.POST.get("judgement"):
-        return _render(request, version, said=OUT_OF_DATE, why=why, status=422)
+    if judgement is None or judgement.state != Judgement.State.DONE:
+        return _render(request, version, said=promoting.OUT_OF_DATE, why=why, status=422)
     try:
-        done = promoting.promote(version=version, actor=request.user, force="force" in request.POST, why=why)
+        done = promoting.promote(
+            version=version,
+            actor=request.user,
+            force="force" in request.POST,
+            why=why,
+            seen=request.POST.get("judgement", ""),
+        )
     except PromotionRefused:  # the verdict on the page says why
         return _render(request, version, why=why, status=422)
     except PromotionImpossible as problem:
@@ -107,7 +114,10 @@ def _state(judgement: Judgement | None) -> str:
 
 def _sides(version: ModelVersion, active: ModelVersion | None) -> list[tuple[ModelVersion, Any]]:
     both = [version] if active is None or active.pk == version.pk else [version, active]
-    return [(one, read_evidence(registry.bundle_folder(one))) for one in both]
+    return [
+        (one, NO_EVIDENCE if registry.file_problem(one) else read_evidence(registry.bundle_folder(one)))
+        for one in both
+    ]
 
 
 @require_safe
@@ -142,7 +152,6 @@ def judge(request: HttpRequest, pk: int) -> HttpResponseBase:
 def roll_back(request: HttpRequest, pk: int) -> HttpResponseBase:
     """Make the version active again that was so before this one, or before that (`to`); it takes a reason."""
     version = permissions.get_version_for(request.user, pk, permissions.MANAGE_MODELS)
-    to = request.POST.get("to", "")
     try:
         if version.status != ModelVersion.Status.ACTIVE:
             raise PromotionImpossible(f"{version.name} is not active any more: nothing was rolled back.")
@@ -151,7 +160,7 @@ def roll_back(request: HttpRequest, pk: int) -> HttpResponseBase:
             laboratory=version.laboratory,
             actor=request.user,
             why=request.POST.get("why", ""),
-            to=permissions.get_version_for(request.user, int(to)) if to.isdecimal() else None,
+            to=_earlier(request),
         )
     except PromotionImpossible as problem:
         return _refused(request, version, str(problem))
@@ -159,29 +168,39 @@ def roll_back(request: HttpRequest, pk: int) -> HttpResponseBase:
     return _to_models(done.version)
 
 
+def _earlier(request: HttpRequest) -> ModelVersion | None:
+    """The version that `to` names, None where it names none; raises PromotionImpossible for what is no version."""
+    to = request.POST.get("to", "")
+    if not to:
+        return None
+    if not to.isdecimal() or len(to) > LONGEST_KEY:
+        raise PromotionImpossible("There is no such version to go back to: nothing was rolled back.")
+    return permissions.get_version_for(request.user, int(to))
+
+
 @require_POST
 @signed_in
 def shadow(request: HttpRequest, pk: int) -> HttpResponseBase:
     """Let a version analyse beside the active one."""
-    version = permissions.get_version_for(request.user, pk, permissions.MANAGE_MODELS)
-    try:
-        shadows.set_shadow(version=version, actor=request.user)
-    except PromotionImpossible as problem:
-        return _refused(request, version, str(problem))
-    messages.info(request, f"{version.name} analyses beside the active version from now on.")
-    return _to_models(version)
+    return _set(request, pk, shadows.set_shadow, "analyses beside the active version from now on.")
 
 
 @require_POST
 @signed_in
 def retire(request: HttpRequest, pk: int) -> HttpResponseBase:
     """End a shadow, or lay a candidate aside; it can be promoted all the same later."""
+    return _set(request, pk, shadows.retire, "is retired.")
+
+
+def _set(
+    request: HttpRequest, pk: int, change: Callable[..., ModelVersion], said: str
+) -> HttpResponseRedirect:
     version = permissions.get_version_for(request.user, pk, permissions.MANAGE_MODELS)
     try:
-        shadows.retire(version=version, actor=request.user)
+        change(version=version, actor=request.user)
     except PromotionImpossible as problem:
         return _refused(request, version, str(problem))
-    messages.info(request, f"{version.name} is retired.")
+    messages.info(request, f"{version.name} {said}")
     return _to_models(version)
 
 

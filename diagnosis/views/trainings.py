@@ -15,7 +15,7 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from diagnosis import model_selectors, permissions
+from diagnosis import model_selectors, permissions, wording
 from diagnosis.models import Training
 from diagnosis.views.access import signed_in
 from diagnosis.views.charts import Chart, TrialChart, history_charts, trial_chart
@@ -188,7 +188,7 @@ def described(data: Any, name: str = "") -> list[tuple[str, str]]:
     if isinstance(data, Mapping):
         rows = []
         for key, value in data.items():
-            word = str(key).replace("_", " ")
+            word = wording.class_word(str(key))
             rows += described(value, f"{name}, {word}" if name else word)
         return rows
     if isinstance(data, list):
@@ -200,7 +200,7 @@ def described(data: Any, name: str = "") -> list[tuple[str, str]]:
 
 def _options(options: Any) -> list[tuple[str, str]]:
     """The options as given, without the folders of this machine."""
-    return [(name, value) for name, value in described(_without_folders(options))]
+    return described(_without_folders(options))
 
 
 def _without_folders(value: Any) -> Any:

@@ -68,7 +68,7 @@ def address(name: str, image: SmearImage) -> str:
         "upload": [image.case_id],
         "sample": [image.case_id],
         "image-overlay": [image.pk, "gradcam++"],
-        "bundle-evidence": ["field-test", "metrics.json"],
+        "bundle-evidence": [version, "metrics.json"],
         "training": [Training.objects.get().pk],
         "training-live": [Training.objects.get().pk],
         "site": [Site.objects.get().pk],

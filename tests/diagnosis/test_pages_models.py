@@ -121,7 +121,7 @@ def test_the_card_is_rendered_and_its_markup_stays_text(reader: Client, told: Mo
 
 
 def test_a_plot_is_served_so_that_nothing_in_it_runs(reader: Client, told: ModelVersion) -> None:
-    url = reverse("diagnosis:bundle-evidence", args=["field-test", "roc.svg"])
+    url = reverse("diagnosis:bundle-evidence", args=[told.pk, "roc.svg"])
     assert (
         f'<img src="{url}" alt="ROC" loading="lazy" width="900" height="300">' in reader.get("/models").text
     )
@@ -147,20 +147,21 @@ OUTSIDE = [
 
 @pytest.mark.parametrize("path", OUTSIDE)
 def test_nothing_outside_the_evidence_is_served(reader: Client, told: ModelVersion, path: str) -> None:
-    assert reader.get(f"/models/field-test/evidence/{path}").status_code == 404
+    assert reader.get(f"/models/versions/{told.pk}/evidence/{path}").status_code == 404
 
 
 def test_a_link_out_of_the_evidence_is_not_followed(
-    reader: Client, told: ModelVersion, bundles: Path
+    reader: Client, told: ModelVersion, bundles: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(registry, "file_problem", lambda version: None)  # which would refuse it already
     (bundles / "secret.svg").write_text("secret")
     (bundles / "field-test" / "evidence" / "link.svg").symlink_to(bundles / "secret.svg")
 
-    assert reader.get("/models/field-test/evidence/link.svg").status_code == 404
+    assert reader.get(f"/models/versions/{told.pk}/evidence/link.svg").status_code == 404
 
 
 def test_an_unknown_model_has_no_evidence(reader: Client, told: ModelVersion) -> None:
-    assert reader.get("/models/field-9/evidence/roc.svg").status_code == 404
+    assert reader.get(f"/models/versions/{told.pk + 1}/evidence/roc.svg").status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -174,6 +175,23 @@ def test_evidence_that_can_not_be_read_does_not_break_the_page(
 
     assert response.status_code == 200
     assert "has changed" in response.text
+    evidence = read_evidence(bundles / "field-test")
+    assert evidence.is_empty
+    assert evidence.problem or json.loads(damage) in ([], None, {"name": "x", "figures": 3})
+
+
+def test_files_that_are_not_those_registered_show_no_evidence(
+    reader: Client, told: ModelVersion, bundles: Path
+) -> None:
+    """Another version's may lie there by now."""
+    (bundles / "field-test" / "evidence" / "metrics.json").write_text(
+        json.dumps(METRICS).replace("641", "642")
+    )
+    page = reader.get(reverse("diagnosis:models")).text
+
+    assert "has changed" in page
+    assert "642" not in page
+    assert reader.get(f"/models/versions/{told.pk}/evidence/roc.svg").status_code == 404
 
 
 def test_a_bundle_that_is_gone_is_told(reader: Client, version: ModelVersion, bundles: Path) -> None:

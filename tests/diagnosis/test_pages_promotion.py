@@ -11,7 +11,15 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from diagnosis.models import Analysis, AuditEvent, Judgement, ModelVersion, Promotion, ShadowAnalysis
+from diagnosis.models import (
+    Analysis,
+    AuditEvent,
+    Judgement,
+    ModelVersion,
+    Promotion,
+    ShadowAnalysis,
+    Training,
+)
 from diagnosis.services import proposals, registry
 from diagnosis.services.proposals import Proposal
 from ml.bundle import seal
@@ -272,6 +280,37 @@ def test_rolling_back_takes_a_reason(admin: Client, candidate: ModelVersion, act
     assert active.status == "active"
 
 
+@pytest.mark.parametrize("to", ["field-1", "-1", "9" * 30, "٣x"])
+def test_going_back_to_what_is_no_version_changes_nothing(
+    admin: Client, candidate: ModelVersion, active: ModelVersion, to: str
+) -> None:
+    admin.post(of(candidate), {"judgement": told.judged(candidate, active, passed=True).pk})
+
+    page = admin.post(of(candidate, "roll-back"), {"why": "Pale slides.", "to": to}, follow=True).text
+    assert "no such version to go back to" in page
+    candidate.refresh_from_db()
+    assert candidate.status == "active"
+
+
+def test_versions_of_one_name_keep_their_own_evidence(
+    admin: Client, candidate: ModelVersion, active: ModelVersion, bundles: Path
+) -> None:
+    (bundles / "upgrade").mkdir()
+    folder = stand_in.copy_bundle(bundles / "field-2", bundles / "upgrade", name="field-2").path
+    (folder / "evidence" / "metrics.json").write_text(json.dumps(told.metrics("field-2", loss=0.2)))
+    manifest = json.loads((folder / "bundle.json").read_text())
+    seal(folder, {key: value for key, value in manifest.items() if key not in ("files", "format")})
+    other = registry.register_bundle(folder, laboratory=active.laboratory)
+
+    served = [
+        b"".join(admin.get(f"/models/versions/{one.pk}/evidence/metrics.json").streaming_content)
+        for one in (candidate, other)
+    ]
+    assert [json.loads(one) for one in served] == [
+        told.metrics("field-2", loss=loss) for loss in (0.003, 0.2)
+    ]
+
+
 def test_only_what_is_active_is_rolled_back(admin: Client, candidate: ModelVersion) -> None:
     page = admin.post(of(candidate, "roll-back"), {"why": "x"}, follow=True).text
 
@@ -280,11 +319,15 @@ def test_only_what_is_active_is_rolled_back(admin: Client, candidate: ModelVersi
 
 
 def test_a_shadow_is_for_administrators_alone(admin: Client, reader: Client, candidate: ModelVersion) -> None:
-    evidence = "/models/field-2/evidence/metrics.json"
+    evidence = f"/models/versions/{candidate.pk}/evidence/metrics.json"
+    told.training("field-9", state="done", result=candidate, laboratory=candidate.laboratory)
     assert b"".join(reader.get(evidence).streaming_content).startswith(b"{")
     assert "analyses beside the active version" in admin.post(of(candidate, "shadow"), follow=True).text
 
-    assert "field-2" not in reader.get("/models").text
+    training = f"/models/trainings/{Training.objects.get().pk}"
+    for page in ("/models", training):
+        assert "field-2" not in reader.get(page).text
+        assert "field-2" in admin.get(page).text
     assert reader.get(evidence).status_code == 404
     assert "Stop the shadow" in admin.get("/models").text
     admin.post(of(candidate, "retire"))
