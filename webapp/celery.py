@@ -25,8 +25,8 @@ def begin(**_: object) -> None:
     """Load the model of an analysis worker, then touch the file that the supervisor waits for.
 
     A model that cannot be loaded stops nothing: the first analysis tries again, and pages say what is wrong.
-    A training worker has time: it leaves the cores to analyses and pages, loads nothing now, and TensorFlow only
-    with the first task that trains.
+    A worker for trainings alone has time: it leaves the cores to analyses and pages, loads nothing now, and
+    TensorFlow only with the first task that trains.
     """
     if "analysis" in app.amqp.queues.consume_from:
         from django.db import DatabaseError
@@ -39,7 +39,7 @@ def begin(**_: object) -> None:
                 predictors.CACHE.get(version)
         except (predictors.ModelUnavailable, DatabaseError) as problem:
             logger.warning("No model is loaded yet: %s", problem)
-    if "training" in app.amqp.queues.consume_from:
+    elif "training" in app.amqp.queues.consume_from:
         os.nice(TRAINING_NICENESS)
     ready_file = os.environ.get("LEUKOSCOPE_READY_FILE")
     if ready_file:
