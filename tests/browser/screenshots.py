@@ -84,12 +84,26 @@ class Camera:
                 for key in keys:
                     page.keyboard.press(key)
                 page.wait_for_timeout(500 if keys or clicks else 0)
+                if javascript:
+                    self._draw_pictures(page, name)
                 wide = page.evaluate("document.documentElement.scrollWidth") if javascript else 0
                 if wide > width:
                     self.problems.append(f"{name} {scheme} {label}: {wide} px wide")
                 full = whole or width < 500
                 page.screenshot(path=self._out / f"{name}-{scheme}-{label}.png", full_page=full)
                 context.close()
+
+    def _draw_pictures(self, page: Page, name: str) -> None:
+        """Load what loads only once it is scrolled to, and tell what can't be drawn."""
+        broken = page.evaluate(
+            """async () => {
+                const pictures = [...document.images].filter(picture => picture.currentSrc || picture.src);
+                for (const picture of pictures) picture.loading = "eager";
+                await Promise.allSettled(pictures.map(picture => picture.decode()));
+                return pictures.filter(picture => !picture.naturalWidth).map(picture => picture.src);
+            }"""
+        )
+        self.problems += [f"{name}: {source} can't be drawn" for source in broken]
 
     def _heard(self, name: str, kind: str, text: str) -> None:
         # The browser itself reports the 404 and 500 pages that are taken on purpose.
