@@ -32,7 +32,9 @@ def distance_p_value(distance: float, n: int) -> float:
     scaled = (root + 0.12 + 0.11 / root) * distance
     if scaled < SMALLEST:
         return 1.0
-    series = sum((-1) ** (term - 1) * math.exp(-2 * (term * scaled) ** 2) for term in range(1, TERMS + 1))
+    series = math.fsum(
+        (1.0 if term % 2 else -1.0) * math.exp(-2 * (term * scaled) ** 2) for term in range(1, TERMS + 1)
+    )
     return min(1.0, max(0.0, 2 * series))
 
 
