@@ -96,6 +96,15 @@ def test_a_rival_gives_logits_that_depend_on_the_picture(key):
     assert logits.std(axis=0).min() > 1e-3
 
 
+def test_efficientnet_sees_the_normalised_picture_and_not_one_divided_by_255():
+    model = RIVALS["efficientnetb0"].build(3, SIZE, None)
+    pictures = np.random.default_rng(0).normal(size=(2, SIZE, SIZE, 3)).astype(np.float32)
+    model.set_weights(model.get_weights())  # as for every fold; its own normalisation is among them
+    first = keras.Model(model.input, model.get_layer("stem_conv").input)
+    seen = np.asarray(first(pictures))[:, :-1, :-1]  # one row and column of zeros pad it
+    assert np.allclose(seen, pictures, atol=1e-5)
+
+
 @pytest.fixture(scope="module")
 def contender() -> Contender:
     return Contender(
