@@ -169,7 +169,7 @@ def open_bench(request: Request, *, track: Track = lambda things, total, words: 
     manifest = request.manifest
     classes = FIELD.classes if set(manifest.labels) <= set(FIELD.classes) else manifest.labels
     malignant = (
-        tuple(name for name in classes if name in MALIGNANT_LABELS)
+        tuple(name for name in classes if name.casefold() in MALIGNANT_LABELS)
         if request.malignant is None
         else request.malignant
     )

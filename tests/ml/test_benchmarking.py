@@ -46,6 +46,8 @@ def test_cells_on_black_are_told_from_fields(bench, tmp_path):
     found = open_bench(Request(fields, tmp_path / "out", size=64))
     assert found.classes == ("benign", "early", "pre", "pro")
     assert found.malignant == ("early", "pre", "pro")
+    capital = Manifest("capital", tuple(replace(item, label=item.label.title()) for item in fields))
+    assert open_bench(Request(capital, tmp_path / "out", size=64)).malignant == ("Pre",)
 
 
 def test_the_middle_keeps_the_scale():
