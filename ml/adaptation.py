@@ -16,7 +16,7 @@ import numpy as np
 
 from ml.bundle import Bundle, read_bundle, seal
 from ml.data.manifest import Item
-from ml.evaluation.evidence import Evidence, Section, make_section, write_evidence
+from ml.evaluation.evidence import Evidence, Section, make_section, read_evidence, write_evidence
 from ml.evaluation.judging import judge
 from ml.evaluation.predictions import EvaluationError, Row, to_judged
 from ml.head_export import check_head, replace_head
@@ -186,6 +186,16 @@ def write_adapted(
         site_card(origin or bundle, fitted, section, name=name, site=site, images=images)
     )
     return seal(folder, facts)
+
+
+def add_site_sections(bundle: Bundle, sections: Sequence[Section]) -> Bundle:
+    """Put what was measured at a site before the other sites of a bundle's evidence, and seal it again."""
+    place = bundle.path / "evidence" / "metrics.json"
+    evidence = read_evidence(place)
+    others = [one for one in evidence.sites if one not in sections]
+    write_evidence(place, replace(evidence, sites=(*sections, *others)))
+    facts = {key: value for key, value in bundle.manifest.items() if key not in ("files", "format")}
+    return seal(bundle.path, facts)
 
 
 def cross_validated_section(

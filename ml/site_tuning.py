@@ -25,6 +25,7 @@ from ml.data.preparing import corrected_images
 from ml.domain import fit_domain, pooled_features
 from ml.export import export_network
 from ml.features import Frozen, cached_features
+from ml.head_export import HeadProblem
 from ml.head_fitting import IntArray
 from ml.heads import HeadWeights, scheduled
 from ml.imaging.reading import read_image
@@ -55,7 +56,11 @@ class BlockTuner:
         seed: int,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
-        """Computes the features of (n) images with labels (n, k) into `work`."""
+        """Computes the features of n images with labels (n, k) into `work`.
+
+        Raises:
+            TrainingProblem: the features cannot be kept, or there is no room for them.
+        """
         self._bundle, self._membership, self._seed = bundle, membership, seed
         self._model = keras.saving.load_model(bundle.path / "model.keras", compile=False)
         self._frozen = Frozen(self._model)
@@ -97,7 +102,10 @@ class BlockTuner:
     def write(
         self, folder: Path, own: OwnImages, *, progress: Callable[[int], None] = lambda done: None
     ) -> Bundle:
-        """Train on all images and seal a bundle in a new folder: the tuned network with a gate of its own features."""
+        """Train on all images and seal a bundle in a new folder: the tuned network with a gate of its own features.
+
+        Raises HeadProblem where the weights cannot be stored.
+        """
         self._train(np.arange(len(self._membership)))
         for layer in self._frozen.tail.layers:
             if layer.weights:
@@ -107,7 +115,10 @@ class BlockTuner:
         self._model.get_layer(LOGITS_LAYER).set_weights([head.kernel * scale, head.bias * scale])
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        arrays = {**bundle.arrays, **export_network(self._model, folder)}
+        try:
+            arrays = {**bundle.arrays, **export_network(self._model, folder)}
+        except OverflowError as error:
+            raise HeadProblem("A weight of the fine-tuned block is too large to be stored.") from error
         facts = {key: value for key, value in bundle.manifest.items() if key not in ("files", "format")}
         runtime = open_runtime(Bundle(folder, facts, sha256=""), "openvino")
         seen = self._gate_views(runtime, own, progress)

@@ -2,45 +2,38 @@
 
 from __future__ import annotations
 
-import errno
-import itertools
-import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from django.conf import settings
 from django.db import transaction
-from django.utils.text import slugify
 
 from diagnosis.models import Laboratory, ModelVersion, Site, SiteValidation, User
 from diagnosis.services import audit, predictors, registry
+from diagnosis.services.site_work import (
+    Progress,
+    SiteRefused,
+    before_and_after,
+    free_name,
+    images_of,
+    in_words,
+    labelled,
+    open_bundle,
+    own_bundles,
+    write_whole_evidence_of,
+)
 
 if TYPE_CHECKING:
     from ml.adaptation import Adapted
     from ml.bundle import Bundle
     from ml.data.manifest import Item
     from ml.evaluation.acceptance import Acceptance
-    from ml.evaluation.evidence import Section
-
-logger = logging.getLogger(__name__)
 
 LEARN_SHARE = 2 / 3
 """Of a site's images, in whole groups; the rest is judged on."""
 
 _LONGEST_METHOD = 60
-_LONGEST_NAME = 70
-"""Of what the tables hold, with room for a number."""
-
-Progress = Callable[[str, int, int], None]
-"""Told what is being done, how many images are done, and how many there are."""
-
-
-class SiteRefused(Exception):
-    """A site can't be adapted to or validated at; one sentence for an administrator."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +68,7 @@ def adapt_to_site(
     label_map: Mapping[str, str] | None = None,
     name: str = "",
     own: Sequence[Item] | None = None,
+    whole_evidence: bool = True,
     seed: int | None = None,
     runtimes: Sequence[str] = ("openvino", "tensorflow"),
     progress: Progress = _silent,
@@ -91,40 +85,49 @@ def adapt_to_site(
         groups: SHA-256 -> group of an image, where it is another than its item's (near duplicates joined).
         label_map: what the data's labels mean.
         name: of the bundle to come; made of the version's and the site's unless given.
-        own: the images that the version was made from, for fine-tuning; None looks for them in `LEUKOSCOPE_DATA`.
+        own: the images that the version was made from, for fine-tuning and for the evidence; None looks for them in
+            `LEUKOSCOPE_DATA`.
+        whole_evidence: measure the candidate on the version's own test images too, where they are among `own`: without
+            that the gate of promotion finds its evidence incomplete. It takes minutes.
         seed: of the split, the folds and the bootstrap.
 
     Raises:
         SiteRefused: one sentence, whatever stands in the way.
     """
-    from ml.adaptation import adapt
+    from ml.adaptation import adapt, add_site_sections
+    from ml.bundle import read_bundle
     from ml.site_fitting import SEED
 
     laboratory = site.laboratory
     _refuse_foreign(version, laboratory)
-    bundle = _bundle(version)
+    bundle = open_bundle(version)
     seed = SEED if seed is None else seed
-    with _in_words():
-        known = [_regrouped(item, groups) for item in _labelled(bundle, items, label_map)]
+    with in_words():
+        own = images_of(bundle) if own is None else own
+        known = [_regrouped(item, groups) for item in labelled(bundle, items, label_map)]
         if judge_on is None:
             learn, judged = split_site(known, bundle=bundle, seed=seed)
         else:
-            learn, judged = known, [_regrouped(i, groups) for i in _labelled(bundle, judge_on, label_map)]
+            learn, judged = known, [_regrouped(i, groups) for i in labelled(bundle, judge_on, label_map)]
             _refuse_shared(learn, judged)
         adapted = adapt(
             bundle,
             learn,
-            name=name or _free_name(bundle, site),
+            name=name or free_name(bundle, site),
             site=site.name,
             folder=own_bundles(),
-            own=_images_of(bundle) if own is None else own,
+            own=own,
             seed=seed,
             runtimes=runtimes,
             progress=lambda done: progress("measuring", done, len(learn)),
         )
-
         try:
-            before, after = _before_after(bundle, adapted, learn, judged, site, seed, progress)
+            before, after = before_and_after(bundle, adapted, learn, judged, site, seed, progress)
+            if whole_evidence:
+                write_whole_evidence_of(adapted.bundle, own, progress)
+            add_site_sections(
+                read_bundle(adapted.bundle.path), list(dict.fromkeys((after, adapted.cross_validated)))
+            )
         except BaseException:
             shutil.rmtree(adapted.bundle.path, ignore_errors=True)  # nobody would know of it
             raise
@@ -143,32 +146,6 @@ def adapt_to_site(
         )
         _record("adapt_model", actor, candidate, validation, learnt=adapted.images)
     return SiteAdaptation(candidate, validation, adapted)
-
-
-def _before_after(
-    bundle: Bundle,
-    adapted: Adapted,
-    learn: Sequence[Item],
-    judged: Sequence[Item],
-    site: Site,
-    seed: int,
-    progress: Progress,
-) -> tuple[Section, Section]:
-    """On the images to judge on; without any, on those learnt from, by cross-validation."""
-    from ml.adaptation import before_after, site_section
-
-    total = 2 * len(judged) or len(learn)
-    old = predictors.load(bundle.path)
-
-    def judging(done: int) -> None:
-        progress("judging", done, total)
-
-    if judged:
-        new = predictors.load(adapted.bundle.path)
-        return before_after(old, new, judged, site=site.name, seed=seed, progress=judging)
-    after = adapted.cross_validated
-    before = site_section(old, learn, site=site.name, split=after.split, seed=seed, progress=judging)
-    return before, after
 
 
 def validate_at_site(
@@ -191,9 +168,9 @@ def validate_at_site(
     from ml.site_fitting import SEED
 
     _refuse_foreign(version, site.laboratory)
-    bundle = _bundle(version)
-    with _in_words():
-        known = _labelled(bundle, items, label_map)
+    bundle = open_bundle(version)
+    with in_words():
+        known = labelled(bundle, items, label_map)
         judged = select(known, bundle.manifest["data"], part="all").items
         section = site_section(
             predictors.load(bundle.path),
@@ -275,70 +252,6 @@ def split_site(items: Sequence[Item], *, bundle: Bundle, seed: int) -> tuple[lis
     return learn, [item for item, fold in zip(items, part.tolist(), strict=True) if fold == judged]
 
 
-def own_bundles() -> Path:
-    """Where adapted bundles lie."""
-    folder = Path(settings.LEUKOSCOPE_OWN_BUNDLES)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-@contextmanager
-def _in_words() -> Iterator[None]:
-    """What the measuring and fitting refuse, as one kind of refusal."""
-    from ml.bundle import BundleError
-    from ml.data.manifest import DataProblem
-    from ml.evaluation.predictions import EvaluationError
-    from ml.head_export import HeadProblem
-    from ml.runtimes import RuntimeUnavailable
-
-    problems = (DataProblem, EvaluationError, HeadProblem, BundleError, RuntimeUnavailable)
-    try:
-        yield
-    except (*problems, predictors.ModelUnavailable) as error:
-        raise SiteRefused(str(error)) from error
-    except OSError as error:
-        reason = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
-        raise SiteRefused(f"The adapted bundle could not be written: {reason}.") from error
-
-
-def _bundle(version: ModelVersion) -> Bundle:
-    from ml.bundle import read_bundle
-
-    with _in_words():
-        return read_bundle(registry.bundle_folder(version))
-
-
-def _images_of(bundle: Bundle) -> list[Item]:
-    """The images of the data set that a bundle was made from, where `LEUKOSCOPE_DATA` has it."""
-    from ml.data.manifest import ManifestError, load_manifest
-
-    root = settings.LEUKOSCOPE_DATA
-    places = [Path(root) / str(bundle.manifest["data"].get("name", "")), Path(root)] if root else []
-    for place in places:
-        if (place / "index.csv").is_file():
-            try:
-                return list(load_manifest(place))
-            except ManifestError as error:
-                logger.warning("%s is left out: %s", place, error)
-    return []
-
-
-def _labelled(bundle: Bundle, items: Sequence[Item], label_map: Mapping[str, str] | None) -> list[Item]:
-    """The images whose label means something to the bundle, each once; a label that means nothing is refused."""
-    from ml.evaluation.judging import with_class_labels
-    from ml.site_images import SiteProblem
-
-    if not items:
-        raise SiteProblem("There is no image of the site.")
-    known, others = with_class_labels(items, bundle.classes, label_map or {}, bundle.malignant)
-    if others:
-        raise SiteProblem(
-            f"{others.total()} images bear labels that {bundle.name} does not know ({', '.join(sorted(others))}): "
-            "a label map says which class they are, or drops them."
-        )
-    return list({item.sha256: item for item in known}.values())
-
-
 def _regrouped(item: Item, groups: Mapping[str, str] | None) -> Item:
     return item if not groups else replace(item, group=groups.get(item.sha256, item.group))
 
@@ -359,19 +272,6 @@ def _refuse_shared(learn: Sequence[Item], judged: Sequence[Item]) -> None:
 def _refuse_foreign(version: ModelVersion, laboratory: Laboratory) -> None:
     if version.laboratory_id not in (None, laboratory.pk):
         raise SiteRefused(f"{version.name} belongs to another laboratory than the site.")
-
-
-def _free_name(bundle: Bundle, site: Site) -> str:
-    """A name for the adapted bundle that no folder bears: `field-1-north-ward`, then `field-1-north-ward-2`."""
-    stem = f"{bundle.name}-{slugify(site.name) or site.pk}"[:_LONGEST_NAME]
-    taken = {
-        place.name for root in (own_bundles(), Path(settings.LEUKOSCOPE_BUNDLES)) for place in root.glob("*")
-    }
-    return next(
-        name
-        for name in itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2)))
-        if name not in taken
-    )
 
 
 def _record(

@@ -131,7 +131,6 @@ class _Measure:
                 {
                     "method": fit.choice.way.method,
                     "words": fit.choice.way.words,
-                    "groups_learnt": len(np.unique(fit.choice.folds)),
                     "notes": list(fit.notes),
                     "figures": {name: _number(found[name]) for name in FIGURES if name in found},
                 }

@@ -13,10 +13,11 @@ import pytest
 
 from diagnosis.models import AuditEvent, Laboratory, ModelVersion, Site, SiteValidation
 from diagnosis.services import registry, sites
-from ml.data.manifest import Item
+from ml.bundle import read_bundle, seal
+from ml.data.manifest import Item, Manifest
 from ml.drawing import DRAWN_CLASSES, draw_field
 from ml.evaluation.acceptance import MET, NOT_MET, NOT_SET
-from ml.evaluation.evidence import Section
+from ml.evaluation.evidence import Evidence, Section, read_evidence, write_evidence
 from ml.evaluation.simulated_sites import simulate
 
 pytestmark = pytest.mark.django_db
@@ -174,3 +175,31 @@ def test_the_limits_of_the_laboratory_are_held_against_a_validation(drawn_versio
     assert AuditEvent.objects.get(action="set_acceptance_limits").detail["after"] == [0.0, 1.0]
     with pytest.raises(sites.SiteRefused, match="between 0 and 1"):
         sites.set_limits(laboratory=site.laboratory, sensitivity=98, specificity=None, actor=None)
+
+
+def test_a_candidate_gets_its_whole_evidence_where_the_test_images_are(
+    drawn_version, site, items, drawn_bundle, monkeypatch
+):
+    manifest = drawn_bundle[1]
+    asked: list[tuple[Path, int]] = []
+
+    def measure(path: Path, data: Manifest, **_: Any) -> None:
+        asked.append((path, len(data)))
+        bundle = read_bundle(path)
+        evidence = Evidence(bundle={"name": bundle.name, "sha256": None, "temperature": 1.0}, seed=1)
+        write_evidence(path / "evidence" / "metrics.json", evidence)
+        seal(path, {k: v for k, v in bundle.manifest.items() if k not in ("files", "format")})
+
+    monkeypatch.setattr("ml.evaluation.whole.write_whole_evidence", measure)
+    monkeypatch.setattr(
+        "ml.adaptation.OwnImages.among", lambda items, bundle: None
+    )  # fine-tuning has its own test
+    found = sites.adapt_to_site(
+        site=site, items=items, version=drawn_version, own=manifest.items, runtimes=FAST
+    )
+    folder = registry.bundle_folder(found.version)
+    assert asked == [(folder, len(manifest))]
+    after, cross_validated = read_evidence(folder / "evidence" / "metrics.json").sites
+    assert after.to_dict() == found.validation.after
+    assert cross_validated == found.adapted.cross_validated
+    assert registry.file_problem(found.version) is None
