@@ -134,6 +134,9 @@ def retrain(*, request: RetrainRequest, observer: Observer, actor: User | None =
     trainings.refuse_second(task=request.task)
     prepared, facts = check(request=request, observer=observer)
     request = replace(request, name=request.name or _next_name(request.task))
+    if prepared.start.bundle is not None and not prepared.adapts:
+        # By its folder: whoever goes on after a promotion starts where this one did.
+        request = replace(request, start=str(prepared.start.bundle.path.resolve()))
     work = cache_dir() / "retrain" / request.name
     site = prepared.site
     if request.site and site is None and prepared.laboratory is not None:

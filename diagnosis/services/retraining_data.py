@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -190,6 +190,8 @@ def store(prepared: Prepared, work: Path) -> None:
     manifest, gathered, split = prepared.manifest, prepared.gathered, prepared.split
     facts = {
         "name": manifest.name,
+        "start": prepared.start.words,
+        "preprocessing": prepared.preprocessing.as_dict(),
         "items": [
             {
                 "path": str(item.path.resolve()), "name": item.name, "label": item.label, "group": item.group,
@@ -262,5 +264,6 @@ def restore(request: RetrainRequest, work: Path) -> Prepared:
     )
     task = known_task(request.task)
     laboratory, site = place_of(request)
-    start = start_of(request, task, laboratory)
-    return Prepared(task, gathered, split, start, preprocessing_of(request, start), laboratory, site)
+    start = replace(start_of(request, task, laboratory), words=facts["start"])
+    preprocessing = Preprocessing.from_dict(facts["preprocessing"])
+    return Prepared(task, gathered, split, start, preprocessing, laboratory, site)

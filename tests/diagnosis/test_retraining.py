@@ -360,6 +360,7 @@ def test_an_image_that_changed_meanwhile_is_named(request_for, data, tmp_path):
     retraining.retraining_data.store(prepared, work)
     again = retraining.retraining_data.restore(request, work)
     assert again.split == prepared.split
+    assert (again.start, again.preprocessing) == (prepared.start, prepared.preprocessing)
     assert again.manifest == prepared.manifest
     assert (again.gathered.membership == prepared.gathered.membership).all()
     shutil.copy(data / "early/0-1.png", data / "early/0-0.png")
