@@ -12,7 +12,7 @@ import pytest
 from ml.bundle import Bundle, read_bundle
 from ml.card import card_markdown, evidence_markdown
 from ml.data.manifest import Manifest
-from ml.evaluation import whole
+from ml.evaluation import faithfulness, search_plots, whole
 from ml.evaluation.evidence import read_evidence
 from ml.evaluation.faithfulness import Faithfulness
 from ml.evaluation.predictions import EvaluationError, read_predictions_csv
@@ -37,7 +37,13 @@ def measured(drawn_bundle, tmp_path_factory) -> tuple[Bundle, Manifest]:
     bundle, manifest, _ = drawn_bundle
     place = tmp_path_factory.mktemp("whole") / bundle.name
     shutil.copytree(bundle.path, place)
-    return write_whole_evidence(place, manifest, search_trials=TRIALS), manifest
+    with pytest.MonkeyPatch.context() as fewer:
+        # Enough to see that all of it is there; how many there are by default is nothing to test.
+        fewer.setattr(whole, "DRAWN_FIELDS", 12)
+        fewer.setattr(whole, "PHOTOGRAPH_CROPS", 12)
+        fewer.setattr(search_plots, "IMPORTANCE_RESAMPLES", 4)
+        fewer.setattr(faithfulness, "DRAWS", 2)
+        return write_whole_evidence(place, manifest, search_trials=TRIALS), manifest
 
 
 def stored(bundle: Bundle, **changes) -> Faithfulness:
