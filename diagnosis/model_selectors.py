@@ -36,13 +36,17 @@ _STATUS_ORDER: dict[str, int] = {
 
 @dataclass(frozen=True)
 class Agreement:
-    """How often a shadow said what the active version said, on the user's own images, drawn samples left out."""
+    """How often a shadow said what the active version said, on the user's own images, drawn samples left out.
+
+    `cases` holds, for each case, how many of its images were judged by both, and of how many they said the same.
+    """
 
     n: int
     same: int
     failed: int
     only_shadow_suspects: int
     only_active_suspects: int
+    cases: tuple[tuple[int, int], ...]
 
     @property
     def share(self) -> float | None:
@@ -51,8 +55,20 @@ class Agreement:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Wilson's 95 % interval of `share`, which takes images as independent."""
-        return wilson_interval(self.same, self.n) if self.n else None
+        """95 % interval of `share`: Wilson's, for as many images as say as much independently as these do.
+
+        Images of a case agree, so the variance is that between cases (Rao and Scott 1992, *Biometrics* 48, 577); where
+        nothing varies, or there is one case, a case counts as one image. None where nothing was judged by both.
+        """
+        if not self.n or self.share is None:
+            return None
+        share, count = self.share, len(self.cases)
+        independent = float(count)
+        if count > 1 and 0 < share < 1:
+            spread = sum((same - share * n) ** 2 for n, same in self.cases) * count / (count - 1) / self.n**2
+            independent = min(float(self.n), share * (1 - share) / spread) if spread else float(self.n)
+        low, high = wilson_interval(share * independent, independent)
+        return low, high
 
 
 def versions(*, user: User) -> list[ModelVersion]:
@@ -96,7 +112,7 @@ def agreements(*, user: User) -> dict[int, Agreement]:
             analysis__state=Analysis.State.DONE,
         )
         .order_by()
-        .values("model_version")
+        .values("model_version", "analysis__image__case")
         .annotate(
             n=Count("pk", filter=Q(failure="")),
             same=Count("pk", filter=same),
@@ -105,12 +121,18 @@ def agreements(*, user: User) -> dict[int, Agreement]:
             only_active=Count("pk", filter=Q(failure="", suspected=False, analysis__suspected=True)),
         )
     )
-    return {
-        row["model_version"]: Agreement(
-            row["n"], row["same"], row["failed"], row["only_shadow"], row["only_active"]
-        )
-        for row in rows
-    }
+    by_version: dict[int, list[dict[str, int]]] = {}
+    for row in rows:
+        by_version.setdefault(row["model_version"], []).append(row)
+    return {version: _agreement(of_cases) for version, of_cases in by_version.items()}
+
+
+def _agreement(of_cases: list[dict[str, int]]) -> Agreement:
+    n, same, failed, only_shadow, only_active = (
+        sum(row[name] for row in of_cases) for name in ("n", "same", "failed", "only_shadow", "only_active")
+    )
+    cases = tuple((row["n"], row["same"]) for row in of_cases if row["n"])
+    return Agreement(n, same, failed, only_shadow, only_active, cases)
 
 
 def sites(*, user: User) -> QuerySet[Site]:

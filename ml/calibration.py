@@ -143,8 +143,11 @@ def binned_calibration_gap(
     return gaps
 
 
-def wilson_interval(successes: int, n: int, z: float = Z_95) -> tuple[float, float]:
-    """Return Wilson's score interval (low, high) in 0..1 for `successes` out of `n`; (0, 1) where n is 0."""
+def wilson_interval(successes: float, n: float, z: float = Z_95) -> tuple[float, float]:
+    """Return Wilson's score interval (low, high) in 0..1 for `successes` out of `n`; (0, 1) where n is 0.
+
+    Neither need be whole: where images agree in groups, `n` may be how many independent ones they are worth.
+    """
     if n < 0 or not 0 <= successes <= max(n, 0):
         raise CalibrationError(f"{successes} of {n} is not a share.")
     if n == 0:

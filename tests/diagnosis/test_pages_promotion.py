@@ -11,6 +11,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from diagnosis.model_selectors import Agreement
 from diagnosis.models import (
     Analysis,
     AuditEvent,
@@ -23,6 +24,7 @@ from diagnosis.models import (
 from diagnosis.services import proposals, registry
 from diagnosis.services.proposals import Proposal
 from ml.bundle import seal
+from ml.calibration import wilson_interval
 from tests import stand_in
 from tests.diagnosis import told
 
@@ -360,6 +362,24 @@ def test_how_far_a_shadow_agrees_is_counted_on_real_images_of_this_laboratory(
     assert "0.500" in page
     assert "Failed as a shadow" in page
     assert "As a shadow" not in reader.get("/models").text
+
+
+def test_images_of_a_case_count_as_few_where_they_agree() -> None:
+    def interval(*cases: tuple[int, int]) -> tuple[float, float]:
+        n, same = (sum(each) for each in zip(*cases, strict=True))
+        found = Agreement(n, same, 0, 0, 0, cases).interval
+        assert found is not None
+        return found
+
+    def as_many(same: float, n: float) -> Any:
+        return pytest.approx(wilson_interval(same, n), abs=1e-9)
+
+    whole_cases = interval(*[(10, 10)] * 8, *[(10, 0)] * 2)
+    assert whole_cases == as_many(0.8 * 9, 9)  # ten cases, not 100 images
+    assert interval(*[(10, 8)] * 10) == as_many(80, 100)
+    assert interval(*[(10, 10)] * 10) == as_many(10, 10)
+    assert interval((10, 5)) == as_many(0.5, 1)
+    assert Agreement(0, 0, 3, 0, 0, ()).interval is None
 
 
 # --- proposals ----------------------------------------------------------------------------------------------
