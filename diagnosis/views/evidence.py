@@ -31,6 +31,13 @@ SHORT_WORDS = {
     "ece": "ECE",
     RANDOMISED: "map against random weights",
 }
+PLOT_WORDS = {
+    "roc": "ROC",
+    "confusion": "Confusion matrix",
+    "history": "Training history",
+    "precision recall": "Precision and recall",
+    "risk coverage": "Risk and coverage",
+}
 LARGEST_JSON = 8 * 2**20
 _VIEW_BOX = re.compile(rb'viewBox="0 0 ([0-9.]+) ([0-9.]+)"')
 
@@ -267,7 +274,7 @@ def _plot(path: Path) -> PlotFile:
     with path.open("rb") as file:
         found = _VIEW_BOX.search(file.read(4096))
     width, height = (round(float(side)) for side in found.groups()) if found else (450, 396)
-    return PlotFile(path.name, {"roc": "ROC"}.get(word, word.capitalize()), width, height)
+    return PlotFile(path.name, PLOT_WORDS.get(word, word.capitalize()), width, height)
 
 
 def _card(path: Path) -> str:

@@ -192,7 +192,7 @@ def test_spans_of_time_have_words(seconds: float, words: str) -> None:
 def test_a_nested_mapping_becomes_rows() -> None:
     rows = described({"images": 3, "split": {"train": {"benign": 2}}, "notes": ["a", "b"], "gone": None})
 
-    assert rows == [("images", "3"), ("split, train, benign", "2"), ("notes", "a; b")]
+    assert rows == [("images", "3"), ("split, train, benign (hematogones)", "2"), ("notes", "a; b")]
 
 
 def test_elapsed_time_ends_with_the_training() -> None:
