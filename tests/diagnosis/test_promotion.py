@@ -56,6 +56,8 @@ def test_a_forced_promotion_takes_a_reason_and_keeps_it_with_the_verdict(version
     cast.administrator.is_superuser = True
     with pytest.raises(PromotionImpossible, match="needs a reason"):
         promote(version, actor=cast.administrator, force=True, why="  ")
+    with pytest.raises(PromotionImpossible, match="too long: 4,000 characters"):
+        promote(version, actor=cast.administrator, force=True, why="x" * 4001)
     done = promote(version, actor=cast.administrator, force=True, why="the scanner changed")
     assert active() == "field-worse"
     assert (done.forced, done.why, done.actor) == (True, "the scanner changed", cast.administrator)
