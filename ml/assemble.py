@@ -164,16 +164,16 @@ def assemble(
             "training": dict(training),
             "code_version": code_version(),
             "libraries": {library: version(library) for library in LIBRARIES},
-            **_calibrated(held, classes, malignant, domain.threshold),
+            **calibrated(held, classes, malignant, domain.threshold),
         }
         sealed = seal(part, facts)
     return replace(sealed, path=folder)
 
 
-def _calibrated(
+def calibrated(
     held: Measured, classes: Sequence[str], malignant: Sequence[str], domain_threshold: float
 ) -> dict[str, Any]:
-    """Temperature, confidence bins, thresholds and prevalence from the validation part.
+    """Temperature, confidence bins, thresholds and prevalence from the validation part, as `bundle.json` holds them.
 
     A coarse label counts by the sum of its classes' probabilities. Bins are of the images whose class is known.
     """
