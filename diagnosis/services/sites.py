@@ -30,6 +30,17 @@ if TYPE_CHECKING:
     from ml.data.manifest import Item
     from ml.evaluation.acceptance import Acceptance
 
+__all__ = [
+    "SiteAdaptation",
+    "SiteRefused",
+    "acceptance",
+    "adapt_to_site",
+    "set_limits",
+    "site_named",
+    "split_site",
+    "validate_at_site",
+]
+
 LEARN_SHARE = 2 / 3
 """Of a site's images, in whole groups; the rest is judged on."""
 
