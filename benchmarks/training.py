@@ -191,18 +191,16 @@ class _Clock:
             self._last = (now, done)
 
 
-class _FirstStep(Exception):
-    pass
-
-
 def _until_first_step(study: Any, bench: Any, run_trial: Callable[..., float]) -> float:
     """Seconds from a trial's beginning to the end of its first step, where it is given up."""
 
+    import optuna
+
     def give_up(values: dict[str, Any]) -> None:
-        raise _FirstStep
+        raise optuna.TrialPruned
 
     began = perf_counter()
-    study.optimize(lambda trial: run_trial(trial, bench, report=give_up), n_trials=1, catch=(_FirstStep,))
+    study.optimize(lambda trial: run_trial(trial, bench, report=give_up), n_trials=1)
     return perf_counter() - began
 
 
