@@ -128,9 +128,7 @@ def test_a_training_goes_on_where_it_stopped(tmp_path):
     stamp = (tmp_path / "stage-0.npz").stat().st_mtime_ns
     (tmp_path / "stage-1.npz").unlink()
     again, history_again = train(examples, examples, **common)
-    assert (tmp_path / "stage-0.npz").stat().st_mtime_ns == stamp, (
-        "the finished stage is not trained again"
-    )
+    assert (tmp_path / "stage-0.npz").stat().st_mtime_ns == stamp, "the finished stage is not trained again"
     assert len(history_again["loss"]) == 2
     assert again.output_shape == model.output_shape == (None, 2)
 
