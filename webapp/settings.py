@@ -45,7 +45,9 @@ try:
         "LEUKOSCOPE_VISIBILITY_SECONDS", LEUKOSCOPE_LEASE_SECONDS, minimum=5
     )
     # How long the worker of a training's trial may be silent before the trial is given to another one.
-    LEUKOSCOPE_TRIAL_GRACE_SECONDS = env.integer("LEUKOSCOPE_TRIAL_GRACE_SECONDS", 60, minimum=3, maximum=3600)
+    LEUKOSCOPE_TRIAL_GRACE_SECONDS = env.integer(
+        "LEUKOSCOPE_TRIAL_GRACE_SECONDS", 60, minimum=3, maximum=3600
+    )
     # Threads of the network in one analysis worker: the workers share the cores, none takes them all.
     LEUKOSCOPE_THREADS = env.integer(
         "LEUKOSCOPE_THREADS",
