@@ -147,8 +147,7 @@ def _fit(bundle: Bundle, images: SiteImages, choice: Choice) -> Fitted:
     logits = choice.logits
     if choice.way.method != "keep":
         # A fit on few images is too sure of itself; those that were left out say by how much.
-        labels = np.tile(images.membership, (len(logits), 1))
-        scale = fit_scale(logits.reshape(len(labels), -1), labels)
+        scale = fit_scale(logits, images.membership)
         head, logits = Head(head.kernel, head.bias, head.temperature / scale), logits * scale
     kernel, bias = (rounded(weights).astype(np.float64) for weights in (head.kernel, head.bias))
     head = Head(kernel, bias, head.temperature)

@@ -9,8 +9,6 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from ml.head_fitting import (
-    BIAS_RIDGE,
-    SCALE_RIDGE,
     WAYS,
     Head,
     Way,
@@ -95,9 +93,8 @@ def test_a_fit_is_at_the_bottom_of_its_cost(world, way):
         centred = pooled.astype(np.float64) - pooled.mean(axis=0)
         length = np.sqrt((centred**2).sum() / len(pooled))
         weights = np.linalg.lstsq(centred / length, change, rcond=None)[0]
-        ridge = (
-            SCALE_RIDGE * np.log(scale) ** 2 + BIAS_RIDGE * bias @ bias + way.strength * (weights**2).sum()
-        )
+        prior = (np.log(scale) / SCALE_SIGMA) ** 2 + bias @ bias / BIAS_SIGMA**2
+        ridge = prior / len(pooled) + way.strength * (weights**2).sum()
         return float(losses(scale * old + rest, membership).mean() + ridge / 2)
 
     rest = new - scale * old
@@ -183,8 +180,22 @@ def test_groups_stay_whole_and_labels_spread_over_the_folds():
 
 def test_a_fit_that_is_too_sure_of_itself_is_scaled_down(world):
     pooled, membership = world.sample(600)
-    assert fit_scale(4 * world.head.logits(pooled), membership) < 0.5
-    assert fit_scale(world.head.logits(pooled), membership) == pytest.approx(1, abs=0.25)
+    logits = world.head.logits(pooled)[None]
+    assert fit_scale(4 * logits, membership) < 0.5
+    assert fit_scale(logits, membership) == pytest.approx(1, abs=0.25)
+
+
+def test_a_fit_is_never_made_surer_because_the_images_left_out_were_all_right(world):
+    _, membership = world.sample(20)
+    right = 5.0 * membership[None].astype(np.float64)
+    assert fit_scale(right, membership) == 1
+
+
+def test_twenty_images_that_are_all_right_make_little_change(world):
+    labels = np.arange(20) % CLASSES
+    pooled = world.centres[labels].astype(np.float32)
+    found = fit_way(RECALIBRATE, world.head, pooled, one_hot(labels))
+    assert world.head.temperature / found.temperature < 1.5
 
 
 def test_a_class_that_the_site_did_not_show_is_not_ruled_out(world):
