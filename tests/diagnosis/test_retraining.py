@@ -70,6 +70,14 @@ def request_for(data):
     return make
 
 
+@pytest.fixture
+def known_pace(monkeypatch):
+    """How long it will take is said by a test of its own; measuring it again costs seconds."""
+    from ml.pace import Pace
+
+    monkeypatch.setattr("ml.pace.measure_pace", lambda **more: Pace(training=30.0, judging=90.0, tracing=5.0))
+
+
 def active_files(version):
     folder = registry.bundle_folder(version)
     return {file.name: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
@@ -97,8 +105,8 @@ def test_from_images_to_a_candidate_and_on_to_a_site(request_for, version, data,
     stages = [shown["stage"] for shown in follower.shown if "stage" in shown]
     order = list(dict.fromkeys(stage.partition(",")[0] for stage in stages))
     assert order == [
-        "checking the images", "preparing the images", "search", "refit", "assembling the bundle",
-        "measuring the evidence", "registering",
+        "checking the images", "measuring this machine's pace", "preparing the images", "search", "refit",
+        "assembling the bundle", "measuring the evidence", "registering",
     ]  # fmt: skip
     refit = [shown for shown in follower.shown if shown["stage"].startswith("refit")]
     assert all({"loss", "done", "total", "fidelity"} <= shown.keys() for shown in refit[1:])
@@ -123,6 +131,7 @@ def test_from_images_to_a_candidate_and_on_to_a_site(request_for, version, data,
     assert {prepared.manifest.items[i].sha256 for i in prepared.split.test} == parts[2]
     assert facts["split"]["test"]["images"] == 20
 
+    settings.LEUKOSCOPE_PREDICTOR_LOADER = "ml.serving.load_predictor"  # this one is no stand-in
     # And a site of the laboratory adapts it with 36 images.
     site_data = tmp_path / "site"
     paint_set(site_data, dict.fromkeys(FIELD.classes, 3), images=3, seed=7)
@@ -144,6 +153,7 @@ def test_from_images_to_a_candidate_and_on_to_a_site(request_for, version, data,
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("known_pace")
 def test_a_training_that_was_stopped_goes_on_where_it_was(request_for, version):
     request = request_for(epochs=4)
     first = Follower(
@@ -168,6 +178,7 @@ def test_a_training_that_was_stopped_goes_on_where_it_was(request_for, version):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("known_pace")
 def test_a_disk_that_fills_up_at_the_end_costs_nothing(request_for, version, monkeypatch, tmp_path):
     real = shutil.copytree
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import optuna
 import pytest
 from django.db import connection
@@ -16,7 +18,8 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def training(tmp_path, settings):
     settings.VAR_DIR = tmp_path
-    return trainings.begin(task="field", name="field-2", work=tmp_path, options={}, data={})
+    yield trainings.begin(task="field", name="field-2", work=tmp_path, options={}, data={})
+    gc.collect()  # a study's connections close with it, and the test's database is dropped at the end
 
 
 def one(study, value=None, *, error=None):
