@@ -9,6 +9,8 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from ml.head_fitting import (
+    BIAS_SIGMA,
+    SCALE_SIGMA,
     WAYS,
     Head,
     Way,
