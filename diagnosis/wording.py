@@ -35,11 +35,6 @@ STATE_WORDS: dict[str, str] = {
     Analysis.State.DONE: "analysed",
     Analysis.State.FAILED: "analysis failed",
 }
-METHOD_WORDS: dict[str, str] = {
-    "gradcam++": "Grad-CAM++",
-    "gradcam": "Grad-CAM",
-    "layercam": "LayerCAM",
-}
 SPECIMEN_WORDS: dict[str, str] = {"blood": "peripheral blood", "marrow": "bone marrow"}
 
 _SAFEGUARD = 1e-9

@@ -13,7 +13,7 @@ from typing import Any
 from ml.bundle import Bundle, read_bundle
 from ml.evaluation.evidence import Evidence, GateRow, Section, read_evidence
 from ml.evaluation.intervals import Figure
-from ml.evaluation.saliency_words import on_leukocytes, saliency_verdicts
+from ml.evaluation.saliency_words import methods_words, on_leukocytes, saliency_verdicts
 from ml.evaluation.words import SALIENCY_METRICS
 
 BEGIN = "<!-- evidence: begin (written by `python -m ml.card`) -->"
@@ -95,7 +95,7 @@ def saliency_markdown(figures: Sequence[Figure]) -> list[str]:
     lines = ["| | |", "|---|---|"]
     lines += [f"| {SALIENCY_METRICS.get(one.name, one.name)} | {_words(one)} |" for one in figures]
     return [
-        f"Is the saliency true? Grad-CAM++ maps of the class given, {first.split}, from {first.groups} groups. "
+        f"Is the saliency true? {methods_words(figures)}; {first.split}, from {first.groups} groups. "
         + " ".join(saliency_verdicts(figures)),
         "\n".join(lines),
     ]

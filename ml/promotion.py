@@ -20,7 +20,7 @@ from ml.evaluation.metrics import Judged
 from ml.evaluation.paired import Difference, paired_differences
 from ml.evaluation.predictions import EvaluationError, Row, to_judged
 from ml.locked import locked_images
-from ml.promotion_evidence import evidence_gaps, saliency_figure
+from ml.promotion_evidence import evidence_gaps, saliency_figure, saliency_method
 
 __all__ = ["Check", "Verdict", "compare", "locked_images"]
 
@@ -268,8 +268,8 @@ def _saliency(candidate: Bundle) -> Check:
     return Check(
         SALIENCY,
         figure.value <= LARGEST_CORRELATION,
-        f"Maps of the network with random weights correlate {figure.value:.2f}{_interval(figure)} with its own; "
-        f"{LARGEST_CORRELATION:g} is the most allowed.",
+        f"{saliency_method(candidate)} maps of the network with random weights correlate {figure.value:.2f}"
+        f"{_interval(figure)} with its own; {LARGEST_CORRELATION:g} is the most allowed.",
         value=figure.value,
         low=_finite(figure.low),
         high=_finite(figure.high),

@@ -10,6 +10,8 @@ from ml.bundle import Bundle
 from ml.evaluation.evidence import Evidence, Section, read_evidence
 from ml.evaluation.intervals import Figure
 from ml.evaluation.predictions import EvaluationError, Row, read_predictions_csv
+from ml.evaluation.words import plain_method
+from ml.saliency import DEFAULT_METHOD, METHOD_WORDS
 
 RANDOMISED = "saliency_randomised_correlation"
 
@@ -32,6 +34,15 @@ def saliency_figure(bundle: Bundle, name: str = RANDOMISED) -> Figure | None:
         return next((Figure.from_dict(row) for row in rows if row.get("name") == name), None)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def saliency_method(bundle: Bundle) -> str:
+    """In words, the method whose maps the bundle's evidence is about first: older evidence knew Grad-CAM++ alone."""
+    try:
+        data = json.loads((bundle.path / "evidence" / "metrics.json").read_text(encoding="utf-8"))
+        return METHOD_WORDS[plain_method([str(row["name"]) for row in data.get("saliency", [])])]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return METHOD_WORDS[DEFAULT_METHOD]
 
 
 def evidence_gaps(bundle: Bundle, rows: Sequence[Row] = ()) -> list[str]:

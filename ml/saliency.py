@@ -32,7 +32,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-METHODS: Final = ("gradcam", "gradcam++", "layercam")
+METHOD_WORDS: Final = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "layercam": "LayerCAM"}
+METHODS: Final = tuple(METHOD_WORDS)
+DEFAULT_METHOD: Final = METHODS[0]
+"""Shown first and judged before a promotion. Of these methods Grad-CAM alone lets negative weights speak, so that
+its map depends on what the head learnt; the others' hardly do (`ml.evaluation.faithfulness` measures it)."""
 
 FloatMap = npt.NDArray[np.float32]
 

@@ -10,13 +10,14 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from diagnosis import permissions, selectors, wording
+from diagnosis import permissions, selectors
 from diagnosis.models import Case, SmearImage
 from diagnosis.services import intake
 from diagnosis.views.access import from_script, signed_in
 from diagnosis.views.frames import Progress, frame_of, is_read, progress_of
 from diagnosis.views.reading import NO_DRAFT, Draft, Reading, reading_of
 from ml.imaging.reading import MAX_BYTES
+from ml.saliency import METHOD_WORDS
 
 
 def case_url(case: Case, image: SmearImage | None = None) -> str:
@@ -77,7 +78,7 @@ def render_case(
         "progress": progress_of(images),
         "reading": reading,
         "earlier": list(selectors.earlier_cases(case=case)[:5]),
-        "methods": wording.METHOD_WORDS,
+        "methods": METHOD_WORDS,
         "max_bytes": MAX_BYTES,
         "megabytes": MAX_BYTES // 2**20,
         "too_large": intake.too_large(),

@@ -13,6 +13,7 @@ from diagnosis import permissions, wording
 from diagnosis.models import Analysis, Review, SmearImage, User
 from diagnosis.selectors import LONG_WAIT
 from diagnosis.views.frames import Mark, mark_of, revision_of
+from ml.saliency import METHOD_WORDS
 
 TIMING_WORDS = {
     "read": "reading the file",
@@ -215,7 +216,7 @@ class Reading:
         return {
             method: f"{reverse('diagnosis:image-overlay', args=[self.image.pk, method])}"
             f"?analysis={self.analysis.pk}"
-            for method in wording.METHOD_WORDS
+            for method in METHOD_WORDS
             if method in self.analysis.maps
         }
 

@@ -1,7 +1,7 @@
 """Deletion and insertion: does the probability hang on the places that a map marks (Petsiuk et al. 2018, RISE)?
 
 Deleted places are painted as empty glass, which is what a smear without the cell would show; inserted ones come over
-a picture blurred until no cell is left. Each order of places, by tenths: the map's own, its cells shuffled (as smooth
+a picture blurred until no cell is left. Each order of places, by fifths: the map's own, its cells shuffled (as smooth
 and as peaked, but ignorant), and from the middle outwards.
 """
 
@@ -18,15 +18,17 @@ from ml.bundle import Bundle
 from ml.calibration import apply_temperature
 from ml.evaluation.intervals import Figure
 from ml.evaluation.means import Means
+from ml.evaluation.words import of_method
 from ml.imaging.preprocessing import background_colour, normalise
 from ml.runtimes import Runtime
-from ml.saliency import upsample
+from ml.saliency import DEFAULT_METHOD, upsample
 
 FloatArray = NDArray[np.float64]
 FloatMap = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 
-STEPS: Final = 10
+STEPS: Final = 5
+"""Of each curve. Every step is a pass of the network, and more images tell more than finer steps."""
 BLUR: Final = 0.08
 """Sigma of the blurred picture that insertion starts from, as a share of the picture's side: no cell is left."""
 
@@ -36,25 +38,27 @@ ORDERS: Final = ("map", "shuffled", "centre")
 def deletion_and_insertion(
     bundle: Bundle,
     prepared: Pixels,
-    saliency: FloatMap,
+    saliency: Mapping[str, FloatMap],
     given: int,
     runtime: Runtime,
     rng: np.random.Generator,
 ) -> dict[str, FloatArray]:
     """Return "deletion/ORDER" and "insertion/ORDER" -> (STEPS + 1,) probabilities of the class given.
 
+    ORDER is one of `ORDERS`, with `@METHOD` behind the two that hang on the map of a method not shown first.
+
     Args:
         prepared: (S, S, 3) uint8 RGB as the network sees it, before `normalise`.
-        saliency: (h, w) its map for the class numbered `given`.
+        saliency: method -> (h, w) its map for the class numbered `given`.
     """
     size = bundle.preprocessing.size
     glass = np.broadcast_to(np.rint(background_colour(prepared, (0.0, 0.0))).astype(np.uint8), prepared.shape)
     blurred = np.asarray(cv2.GaussianBlur(prepared, (0, 0), BLUR * size), np.uint8)
-    maps = {
-        "map": saliency,
-        "shuffled": rng.permutation(saliency.ravel()).reshape(saliency.shape),
-        "centre": _centre(saliency.shape),
-    }
+    maps = {}
+    for method, own in saliency.items():
+        maps[of_method("map", method)] = own
+        maps[of_method("shuffled", method)] = rng.permutation(own.ravel()).reshape(own.shape)
+        maps["centre"] = _centre(own.shape)
 
     def probability(image: Pixels) -> float:
         _, logits = runtime.run(normalise(image)[None])
@@ -89,15 +93,24 @@ def _centre(shape: tuple[int, ...]) -> FloatMap:
     return np.exp(-(rows[:, None] ** 2 + columns[None] ** 2) / (max(shape) / 2) ** 2).astype(np.float32)
 
 
-def curve_figures(curves: Mapping[str, FloatArray], mean: Means) -> list[Figure]:
-    """Areas under (n, STEPS + 1) curves, and what the map's order gains over the others."""
+def curve_figures(curves: Mapping[str, FloatArray], mean: Means, method: str) -> list[Figure]:
+    """Areas under (n, STEPS + 1) curves, and what the order of a method's map gains over the others."""
     areas = {name: np.asarray(np.trapezoid(values, dx=1 / STEPS, axis=1)) for name, values in curves.items()}
     figures = []
     # A true map makes the probability fall early when its places go, and rise early when they come.
     for what, sign in (("deletion", -1.0), ("insertion", 1.0)):
-        figures += [mean.of(f"saliency_{what}/{order}", areas[f"{what}/{order}"]) for order in ORDERS]
+        own = {order: areas[_curve(what, order, method)] for order in ORDERS}
         figures += [
-            mean.of(f"saliency_{what}_gain/{order}", sign * (areas[f"{what}/map"] - areas[f"{what}/{order}"]))
+            mean.of(f"saliency_{_curve(what, order, method)}", values)
+            for order, values in own.items()
+            if order != "centre" or method == DEFAULT_METHOD
+        ]
+        figures += [
+            mean.of(of_method(f"saliency_{what}_gain/{order}", method), sign * (own["map"] - own[order]))
             for order in ORDERS[1:]
         ]
     return figures
+
+
+def _curve(what: str, order: str, method: str) -> str:
+    return f"{what}/{order if order == 'centre' else of_method(order, method)}"

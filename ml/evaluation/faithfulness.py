@@ -1,69 +1,53 @@
-"""Is the saliency true? Three measurements of a bundle's Grad-CAM++ maps, each against what chance would give.
+"""Is the saliency true? Three measurements of a bundle's maps, each against what chance would give.
 
 * Randomisation (Adebayo et al. 2018, arXiv 1810.03292): rank correlation of each image's map with the maps that the
-  network gives once its weights are drawn anew (`ml.evaluation.randomised`). A map that survives shows the picture,
+  network gives once its weights are drawn anew (`ml.evaluation.cascade`). A map that survives shows the picture,
   not what was learnt. Beside it stands the correlation between the maps of different images, which tells how alike
   maps are anyway.
 * Deletion and insertion (Petsiuk et al. 2018, RISE, arXiv 1806.07421, section 4.2): the area under the probability
-  of the class given, while tenths of the picture are taken away (painted as empty glass) or brought in (over a
+  of the class given, while fifths of the picture are taken away (painted as empty glass) or brought in (over a
   blurred picture) in the map's order. Beside it the same in the order of the map with its cells shuffled, and of a
   map that knows nothing but the middle of the picture.
 * Leukocytes: the share of the map's mass that lies on nuclei (`ml.imaging.nuclei`), against the share of the area
   that nuclei take, and against the share that the mask itself would reach at the map's coarse grid.
 
-All of it is about the map of the class given, as pages show it. Figures are means over images drawn evenly from the
-classes; intervals are bootstrapped over whole groups, and for randomised networks over groups and networks.
+All of it is about the map of the class given, of the method that pages show first (figures with plain names) and of
+the one it was chosen over (`NAME@METHOD`), from the same feature maps. Figures are means over images drawn evenly
+from the classes; intervals are bootstrapped over whole groups, and for randomised networks over groups and networks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from ml.bundle import Bundle
 from ml.data.manifest import Item
-from ml.evaluation.deletion import ORDERS, curve_figures, deletion_and_insertion
+from ml.evaluation.cascade import Cascade, Networks, Track, rank_correlation
+from ml.evaluation.deletion import curve_figures, deletion_and_insertion
 from ml.evaluation.intervals import RESAMPLES, Figure
 from ml.evaluation.means import Means
 from ml.evaluation.predictions import EvaluationError
+from ml.evaluation.words import METHOD_BESIDE, SAME_FOR_ALL, of_method
 from ml.imaging.nuclei import nucleus_mask
 from ml.imaging.preprocessing import normalise
 from ml.imaging.reading import UnreadableImage, read_image
 from ml.runtimes import Runtime, open_runtime
-from ml.saliency import min_max, saliency_map, upsample
+from ml.saliency import DEFAULT_METHOD, min_max, saliency_map, upsample
 
 FloatArray = NDArray[np.float64]
 FloatMap = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
-Track = Callable[[Iterable[Any], int, str], Iterable[Any]]
 
-METHOD: Final = "gradcam++"
+METHOD: Final = DEFAULT_METHOD
+"""What figures with plain names are about, and so what promotion judges."""
+MEASURED: Final = (METHOD, METHOD_BESIDE)
 IMAGES: Final = 60
-DRAWS: Final = 8
-"""Networks drawn anew at each step of the cascade: one alone may correlate by luck, and all its images with it."""
-
-STAGES: Final = {
-    "head": "the dense head",
-    "block5": "head and last dense block",
-    "block4": "head and last two blocks",
-    "block3": "head and last three blocks",
-    "whole": "the whole network",
-}
-"""Name of each step of the cascade, and in words what is drawn anew."""
-
-
-class Networks(Protocol):
-    """What gives maps under weights drawn anew (`ml.evaluation.randomised.RandomisedNetwork` does)."""
-
-    def answers(
-        self, images: FloatMap, stage: str, rng: np.random.Generator, draws: int
-    ) -> Iterator[tuple[FloatMap, FloatMap]]: ...
 
 
 @dataclass(frozen=True)
@@ -72,8 +56,9 @@ class Faithfulness:
 
     Attributes:
         figures: for the evidence's `saliency`; names as in `ml.evaluation.words.SALIENCY_METRICS`.
-        curves: "deletion" and "insertion" -> order (`ORDERS`) -> (STEPS + 1,) mean probability of the class given.
-        by_network: step of the cascade -> (draws,) mean correlation of each network drawn anew.
+        curves: "deletion" and "insertion" -> order (`ORDERS`, or `ORDER@METHOD`) -> (STEPS + 1,) mean probability
+            of the class given.
+        by_network: step of the cascade, or `STEP@METHOD` -> (draws,) mean correlation of each network drawn anew.
     """
 
     figures: tuple[Figure, ...]
@@ -100,10 +85,10 @@ class Faithfulness:
 
 @dataclass(frozen=True)
 class _Seen:
-    """One image: prepared for the network, its map, the class given, nuclei, and its group."""
+    """One image: prepared for the network, its map by method, the class given, nuclei, and its group."""
 
     prepared: Pixels
-    saliency: FloatMap
+    maps: Mapping[str, FloatMap]
     given: int
     nuclei: NDArray[np.bool_]
     group: str
@@ -146,23 +131,34 @@ def measure_faithfulness(
         int(bootstrap.integers(2**32)),
         resamples,
     )
-    correlations = _randomised(bundle, seen, networks, weights, progress)
-    curves = [
-        deletion_and_insertion(bundle, one.prepared, one.saliency, one.given, runtime, shuffling)
+    cascade = _cascade(bundle, seen, networks, weights, progress)
+    rows = [
+        deletion_and_insertion(bundle, one.prepared, one.maps, one.given, runtime, shuffling)
         for one in progress(seen, len(seen), "Deleting and inserting")
     ]
-    by_name = {name: np.stack([row[name] for row in curves]) for name in curves[0]}
+    curves = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    others = _others(seen, partners)
+    figures = [
+        figure
+        for method in MEASURED
+        for figure in (
+            *cascade.figures(method, mean),
+            _other_image(seen, others, method, mean),
+            *curve_figures(curves, mean, method),
+            *_leukocyte_figures(seen, mean, method),
+        )
+    ]
     return Faithfulness(
-        figures=(
-            *_randomisation_figures(correlations, seen, mean, partners),
-            *curve_figures(by_name, mean),
-            *_leukocyte_figures(seen, mean),
-        ),
+        figures=tuple(figures),
         curves={
-            what: {order: by_name[f"{what}/{order}"].mean(axis=0) for order in ORDERS}
+            what: {
+                name.removeprefix(f"{what}/"): values.mean(axis=0)
+                for name, values in curves.items()
+                if name.startswith(what)
+            }
             for what in ("deletion", "insertion")
         },
-        by_network={stage: found["rank"].mean(axis=0) for stage, found in correlations.items()},
+        by_network=cascade.by_network(),
     )
 
 
@@ -179,17 +175,6 @@ def draw_evenly(items: Sequence[Item], count: int, rng: np.random.Generator) -> 
     return [items[i] for i in sorted(chosen)]
 
 
-def rank_correlation(one: FloatMap, other: FloatMap) -> float:
-    """Spearman's correlation of two maps, cell by cell; 0 where a map has no contrast and says nothing."""
-    return _pearson(rankdata(one.ravel()), rankdata(other.ravel()))
-
-
-def _pearson(one: NDArray[Any], other: NDArray[Any]) -> float:
-    a, b = one.ravel() - one.mean(dtype=np.float64), other.ravel() - other.mean(dtype=np.float64)
-    scale = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / scale if scale > 0 else 0.0
-
-
 def _look(bundle: Bundle, items: Sequence[Item], runtime: Runtime, progress: Track) -> Iterator[_Seen]:
     head = np.asarray(bundle.arrays["head_kernel"], np.float32)
     for item in progress(items, len(items), "Drawing maps"):
@@ -202,7 +187,7 @@ def _look(bundle: Bundle, items: Sequence[Item], runtime: Runtime, progress: Tra
         given = int(logits[0].argmax())
         yield _Seen(
             prepared=prepared,
-            saliency=saliency_map(feature_maps[0], head[:, given], METHOD),
+            maps={method: saliency_map(feature_maps[0], head[:, given], method) for method in MEASURED},
             given=given,
             nuclei=nucleus_mask(pixels),
             group=item.group,
@@ -212,78 +197,65 @@ def _look(bundle: Bundle, items: Sequence[Item], runtime: Runtime, progress: Tra
 # --- randomisation --------------------------------------------------------------------------------------------
 
 
-def _randomised(
+def _cascade(
     bundle: Bundle,
     seen: Sequence[_Seen],
     networks: Networks | None,
     rng: np.random.Generator,
     progress: Track,
-) -> dict[str, dict[str, FloatArray]]:
-    """Return step of the cascade -> "rank" and "linear" -> (n, draws) correlations with the own maps."""
+) -> Cascade:
     if networks is None:
         from ml.evaluation.randomised import RandomisedNetwork
 
         networks = RandomisedNetwork(bundle)
-    images = normalise(np.stack([one.prepared for one in seen]))
-    found: dict[str, dict[str, FloatArray]] = {}
-    for stage in progress(list(STAGES), len(STAGES), "Drawing weights anew"):
-        ranks, lines = [], []
-        for feature_maps, head in networks.answers(images, stage, rng, DRAWS):
-            maps = [
-                saliency_map(features, head[:, one.given], METHOD)
-                for features, one in zip(feature_maps, seen, strict=True)
-            ]
-            ranks.append(
-                [rank_correlation(one.saliency, drawn) for one, drawn in zip(seen, maps, strict=True)]
-            )
-            lines.append([_pearson(one.saliency, drawn) for one, drawn in zip(seen, maps, strict=True)])
-        found[stage] = {"rank": np.asarray(ranks).T, "linear": np.asarray(lines).T}
-    return found
+    return Cascade(
+        networks,
+        normalise(np.stack([one.prepared for one in seen])),
+        {method: [one.maps[method] for one in seen] for method in MEASURED},
+        [one.given for one in seen],
+        rng=rng,
+        progress=progress,
+    )
 
 
-def _randomisation_figures(
-    correlations: Mapping[str, Mapping[str, FloatArray]],
-    seen: Sequence[_Seen],
-    mean: Means,
-    rng: np.random.Generator,
-) -> list[Figure]:
-    whole = correlations["whole"]
-    figures = [
-        mean.of_networks("saliency_randomised_correlation", whole["rank"]),
-        mean.of_networks("saliency_randomised_linear", whole["linear"]),
-        mean.of_networks("saliency_randomised_absolute", np.abs(whole["rank"])),
-        *(
-            mean.of_networks(f"saliency_cascade/{stage}", found["rank"])
-            for stage, found in correlations.items()
-            if stage != "whole"
-        ),
-    ]
-    # Each image beside one of another group, where there is one: images of a group look alike.
-    partners = [
+def _others(seen: Sequence[_Seen], rng: np.random.Generator) -> list[_Seen | None]:
+    """Give each image one of another group, where there is one: images of a group look alike."""
+    choices = [
         [other for other in seen if other.group != one.group] or [other for other in seen if other is not one]
         for one in seen
     ]
-    others = [
-        rank_correlation(one.saliency, choice[int(rng.integers(len(choice)))].saliency) if choice else np.nan
-        for one, choice in zip(seen, partners, strict=True)
+    return [choice[int(rng.integers(len(choice)))] if choice else None for choice in choices]
+
+
+def _other_image(seen: Sequence[_Seen], others: Sequence[_Seen | None], method: str, mean: Means) -> Figure:
+    found = [
+        rank_correlation(one.maps[method], other.maps[method]) if other else np.nan
+        for one, other in zip(seen, others, strict=True)
     ]
-    return [*figures, mean.of("saliency_other_image", np.asarray(others))]
+    return mean.of(of_method("saliency_other_image", method), np.asarray(found))
 
 
 # --- leukocytes -----------------------------------------------------------------------------------------------
 
 
-def _leukocyte_figures(seen: Sequence[_Seen], mean: Means) -> list[Figure]:
-    shares = np.asarray([_mass_on(one.saliency, one.nuclei) for one in seen])
+def _leukocyte_figures(seen: Sequence[_Seen], mean: Means, method: str) -> list[Figure]:
+    maps = [one.maps[method] for one in seen]
+    shares = np.asarray([_mass_on(own, one.nuclei) for own, one in zip(maps, seen, strict=True)])
+    peaks = np.asarray([_peak_on(own, one.nuclei) for own, one in zip(maps, seen, strict=True)])
     chance = np.asarray([one.nuclei.mean() for one in seen])
-    best = np.asarray([_mass_on(_coarse(one.nuclei, one.saliency.shape), one.nuclei) for one in seen])
-    peaks = np.asarray([_peak_on(one.saliency, one.nuclei) for one in seen])
+    best = np.asarray([_mass_on(_coarse(one.nuclei, maps[0].shape), one.nuclei) for one in seen])
+    measured = {
+        "saliency_on_leukocytes": shares,
+        "saliency_on_leukocytes_chance": chance,
+        "saliency_on_leukocytes_gain": shares - chance,
+        "saliency_on_leukocytes_best": best,
+        "saliency_peak_on_leukocytes": peaks,
+        "saliency_blank": np.asarray([float(not own.any()) for own in maps]),
+    }
     return [
-        mean.of("saliency_on_leukocytes", shares),
-        mean.of("saliency_on_leukocytes_chance", chance),
-        mean.of("saliency_on_leukocytes_gain", shares - chance),
-        mean.of("saliency_on_leukocytes_best", best),
-        mean.of("saliency_peak_on_leukocytes", peaks),
+        mean.of(of_method(name, method), values)
+        for name, values in measured.items()
+        if method == METHOD or name not in SAME_FOR_ALL
     ]
 
 

@@ -17,7 +17,7 @@ from ml.evaluation.html_style import STYLE
 from ml.evaluation.intervals import Figure
 from ml.evaluation.report import NO_INTERVAL, NOT_DEFINED, SUMMARY
 from ml.evaluation.run import BundleLike
-from ml.evaluation.saliency_words import saliency_verdicts
+from ml.evaluation.saliency_words import methods_words, saliency_verdicts
 from ml.evaluation.words import ABSTAINING_METRICS, CLASS_METRICS, PER_CLASS, SALIENCY_METRICS
 
 RESEARCH = "Research use only: it supports a reader and never replaces one."
@@ -248,9 +248,9 @@ def _saliency(evidence: Evidence, plots: Mapping[str, bytes]) -> str:
         r"\*\*(.+?)\*\*", r"<strong>\1</strong>", _text(" ".join(saliency_verdicts(evidence.saliency)))
     )
     return (
-        "<section><h2>Is the saliency true?</h2><p>Grad-CAM++ maps of the class given: against those of the network "
-        "with its weights drawn anew, by deleting and inserting what they mark, and by how much of them lies on "
-        "leukocyte nuclei. Regions that influenced the score are no outline of a lesion.</p>"
+        f"<section><h2>Is the saliency true?</h2><p>{_text(methods_words(evidence.saliency))}: against those of the "
+        "network with its weights drawn anew, by deleting and inserting what they mark, and by how much of them lies "
+        "on leukocyte nuclei. Regions that influenced the score are no outline of a lesion.</p>"
         f"<p>{said}</p>"
         + _plots(plots, heading="")
         + _table(["measurement", "value (95 % interval)"], rows, caption=where)

@@ -21,7 +21,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from ml.bundle import Bundle, BundleCorrupt
-from ml.network import LOGITS_LAYER, with_feature_map
+from ml.network import FEATURE_LAYER, LOGITS_LAYER
 
 FloatArray = NDArray[np.float32]
 
@@ -41,6 +41,7 @@ class RandomisedNetwork:
                 f"The model {bundle.name} cannot be loaded: model.keras is not usable."
             ) from error
         self._own = [weight.copy() for weight in self._model.get_weights()]
+        self._kept: tuple[FloatArray, dict[str, tf.Tensor]] | None = None
 
     def answers(
         self, images: FloatArray, stage: str, rng: np.random.Generator, draws: int
@@ -49,26 +50,48 @@ class RandomisedNetwork:
 
         Args:
             images: (n, S, S, 3) normalised. They are shown as one batch, whose statistics normalise it.
-            stage: one of `ml.evaluation.faithfulness.STAGES`.
+            stage: one of `ml.evaluation.cascade.STAGES`.
         """
         fresh = [layer for layer in self._model.layers if layer.weights and _depth(layer) >= _DEPTH[stage]]
         # Layers that keep their weights keep their statistics too; those of the fresh ones are the batch's.
         for layer in self._model.layers:
             layer.trainable = layer in fresh
-        network = with_feature_map(self._model)
-        call: Callable[[Any], Any] = tf.function(lambda batch: network(batch, training=True)[0])
-        batch = tf.constant(images)
-        unchanged = call(batch).numpy() if stage == "head" else None
+        batch = tf.constant(images) if stage == "whole" else self._below(images)[stage]
+        call: Callable[[Any], Any] | None = None
+        if stage != "head":
+            end = self._model.get_layer(FEATURE_LAYER).output
+            rest = keras.Model(self._cut(stage), end)
+            call = tf.function(lambda below: rest(below, training=True))
         try:
             for _ in range(draws):
                 self._model.set_weights(self._own)
                 for layer in fresh:
                     _draw_anew(layer, rng)
                 kernel = self._model.get_layer(LOGITS_LAYER).get_weights()[0]
-                features = call(batch).numpy() if unchanged is None else unchanged
-                yield features, np.asarray(kernel, np.float32)
+                features = batch if call is None else call(batch)
+                yield features.numpy(), np.asarray(kernel, np.float32)
         finally:
             self._model.set_weights(self._own)
+
+    def _below(self, images: FloatArray) -> dict[str, tf.Tensor]:
+        """What layers that keep their weights give where the fresh ones of each step begin: one pass for all steps."""
+        if self._kept is None or self._kept[0] is not images:
+            stages = [stage for stage in _DEPTH if stage != "whole"]
+            kept = keras.Model(self._model.input, [self._cut(stage) for stage in stages])
+            call = tf.function(lambda batch: kept(batch, training=False))
+            self._kept = images, dict(zip(stages, call(tf.constant(images)), strict=True))
+        return self._kept[1]
+
+    def _cut(self, stage: str) -> Any:
+        """The tensor that all of a step's fresh layers below the head hang on; of the head, the feature map."""
+        if stage == "whole":
+            return self._model.input
+        if stage == "head":
+            return self._model.get_layer(FEATURE_LAYER).output
+        first = next(
+            layer for layer in self._model.layers if layer.weights and _depth(layer) >= _DEPTH[stage]
+        )
+        return first.input
 
 
 def _depth(layer: keras.layers.Layer) -> int:

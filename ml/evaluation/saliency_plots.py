@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ml.evaluation.intervals import Figure
 from ml.evaluation.plots import COLOURS, DASHES, INK, QUIET, in_house_style, to_svg
-from ml.evaluation.words import SALIENCY_LIMIT
+from ml.evaluation.words import METHOD_BESIDE, SALIENCY_LIMIT, of_method, plain_method
+from ml.saliency import DEFAULT_METHOD, METHOD_WORDS
 
 CASCADE = {
     "saliency_cascade/head": ("head", "head"),
@@ -20,7 +21,6 @@ CASCADE = {
     "saliency_cascade/block3": ("block3", "last 3 blocks"),
     "saliency_randomised_correlation": ("whole", "all weights"),
 }
-ORDERS = {"map": "the map's order", "shuffled": "its cells shuffled", "centre": "from the middle out"}
 
 
 def saliency_plots(
@@ -32,7 +32,17 @@ def saliency_plots(
     known = {figure.name: figure for figure in figures}
     return {
         "saliency-randomised": to_svg(cascade_plot(known, by_network), "Maps of a network drawn anew"),
-        "saliency-curves": to_svg(curves_plot(curves), "Deletion and insertion"),
+        "saliency-curves": to_svg(curves_plot(curves, orders(known)), "Deletion and insertion"),
+    }
+
+
+def orders(names: Iterable[str]) -> dict[str, str]:
+    """What orders the curves may follow, and their words."""
+    return {
+        "map": f"{METHOD_WORDS[plain_method(names)]} map's order",
+        of_method("map", METHOD_BESIDE): f"{METHOD_WORDS[METHOD_BESIDE]} map's order",
+        "shuffled": "its cells shuffled",
+        "centre": "from the middle out",
     }
 
 
@@ -49,14 +59,21 @@ def cascade_plot(figures: Mapping[str, Figure], by_network: Mapping[str, NDArray
         va="bottom",
         fontsize=8.5,
     )
-    shown = [(figures[name], stage, words) for name, (stage, words) in CASCADE.items() if name in figures]
-    for place, (figure, stage, _) in enumerate(shown):
-        single = by_network.get(stage, np.empty(0))
-        axes.plot(place + np.linspace(0.14, 0.3, len(single)), single, ".", color=COLOURS[4], markersize=4)
-        _interval(axes, place, figure, COLOURS[0])
-    if "saliency_other_image" in figures:
-        _interval(axes, len(shown), figures["saliency_other_image"], COLOURS[1])
-    labels = [words for *_, words in shown] + ["other image,\nown weights"]
+    shown = [name for name in CASCADE if name in figures]
+    names = [*shown, *(name for name in ["saliency_other_image"] if name in figures)]
+    for index, method in enumerate((DEFAULT_METHOD, METHOD_BESIDE)):
+        aside = 0.2 * index - 0.1 * (of_method(names[0], METHOD_BESIDE) in figures)
+        label = METHOD_WORDS[plain_method(figures) if not index else method]
+        for place, name in enumerate(names):
+            if (figure := figures.get(of_method(name, method))) is None:
+                continue
+            stage = CASCADE[name][0] if name in CASCADE else ""
+            single = by_network.get(of_method(stage, method), np.empty(0))
+            beside = place + aside + np.linspace(0.05, 0.14, len(single))
+            axes.plot(beside, single, ".", color=COLOURS[index], alpha=0.5, markersize=3.5)
+            _interval(axes, place + aside, figure, COLOURS[index], "" if place else label)
+    axes.legend(loc="upper right")
+    labels = [CASCADE[name][1] for name in shown] + ["other image,\nown weights"] * (len(names) - len(shown))
     axes.set_xticks(range(len(labels)), labels)
     axes.set_xlim(-0.5, len(labels) - 0.5)
     axes.set_ylim(min(-0.25, *(float(v.min()) for v in by_network.values() if len(v))) - 0.05, 1.05)
@@ -67,8 +84,8 @@ def cascade_plot(figures: Mapping[str, Figure], by_network: Mapping[str, NDArray
 
 
 @in_house_style
-def curves_plot(curves: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> Plot:
-    """Mean probability of the class given, as the picture is deleted and inserted in several orders."""
+def curves_plot(curves: Mapping[str, Mapping[str, NDArray[np.float64]]], words: Mapping[str, str]) -> Plot:
+    """Mean probability of the class given, as the picture is deleted and inserted in several orders (`orders`)."""
     plot = Plot(figsize=(7.4, 3.3), layout="constrained")
     titles = {
         "deletion": ("Deletion: earlier fall is better", "share of the picture deleted"),
@@ -76,10 +93,11 @@ def curves_plot(curves: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> Plot
     }
     for column, (what, (title, x)) in enumerate(titles.items()):
         axes = plot.add_subplot(1, 2, column + 1)
-        for index, (order, words) in enumerate(ORDERS.items()):
-            values = curves[what][order]
+        for index, (order, label) in enumerate(words.items()):
+            if (values := curves[what].get(order)) is None:
+                continue
             share = np.linspace(0, 1, len(values))
-            axes.plot(share, values, color=COLOURS[index], linestyle=DASHES[index], label=words)
+            axes.plot(share, values, color=COLOURS[index], linestyle=DASHES[index], label=label)
         axes.set_xlim(-0.01, 1.01)
         axes.set_ylim(0, 1.02)
         axes.set_title(title)
@@ -90,8 +108,8 @@ def curves_plot(curves: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> Plot
     return plot
 
 
-def _interval(axes: Axes, place: int, figure: Figure, colour: str) -> None:
+def _interval(axes: Axes, place: float, figure: Figure, colour: str, label: str) -> None:
     if np.isfinite(figure.low):
         axes.plot([place, place], [figure.low, figure.high], color=colour, linewidth=2.2)
     if figure.defined:
-        axes.plot(place, figure.value, "o", color=colour, markersize=6)
+        axes.plot(place, figure.value, "o", color=colour, markersize=6, label=label or None)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ml.evaluation.intervals import Figure
-from ml.evaluation.words import SALIENCY_LIMIT
+from ml.evaluation.words import METHOD_BESIDE, SALIENCY_LIMIT, of_method, plain_method
+from ml.saliency import METHOD_WORDS
 
 
 def saliency_verdicts(figures: Sequence[Figure]) -> list[str]:
     """What the measurements say, each in a sentence that follows from its interval; `**` marks what must be seen."""
     known = {figure.name: figure for figure in figures}
     said = []
+    if (why := _why_first(known)) is not None:
+        said.append(why)
     if (drawn := known.get("saliency_randomised_correlation")) is not None:
         side = "within" if drawn.value <= SALIENCY_LIMIT else "above"
         sure = (
@@ -25,6 +28,13 @@ def saliency_verdicts(figures: Sequence[Figure]) -> list[str]:
         )
     if (other := known.get("saliency_other_image")) is not None:
         said.append(f"Maps of different images correlate {other.value:.2f}: so much of a map is place alone.")
+    empty = known.get("saliency_randomised_blank")
+    if empty is not None and empty.value > 0:
+        said.append(
+            f"Of the maps under weights drawn anew {empty.value:.0%} are empty and count as a correlation of 0."
+        )
+    if (blank := known.get("saliency_blank")) is not None and blank.value > 0:
+        said.append(f"For {blank.value:.0%} of the images the map is empty.")
     for what in ("deletion", "insertion"):
         gains = [(known.get(f"saliency_{what}_gain/{order}"), words) for order, words in
                  (("shuffled", "its own cells shuffled"), ("centre", "simply starting from the middle"))]  # fmt: skip
@@ -34,6 +44,38 @@ def saliency_verdicts(figures: Sequence[Figure]) -> list[str]:
     if "saliency_on_leukocytes_gain" in known:
         said.append(_leukocyte_words(known))
     return said
+
+
+def methods_words(figures: Sequence[Figure]) -> str:
+    """Whose maps the plain names are about, and which method was measured beside it."""
+    names = [figure.name for figure in figures]
+    first = METHOD_WORDS[plain_method(names)]
+    beside = any("@" in name for name in names)
+    return f"{first} maps of the class given" + (
+        f", and {METHOD_WORDS[METHOD_BESIDE]} maps beside them" if beside else ""
+    )
+
+
+def _why_first(known: Mapping[str, Figure]) -> str | None:
+    """Why the method of the plain names is shown first, from what both methods keep under weights drawn anew."""
+    pairs = [
+        (known.get(name), known.get(of_method(name, METHOD_BESIDE)))
+        for name in ("saliency_cascade/head", "saliency_randomised_correlation")
+    ]
+    told = [(own, beside) for own, beside in pairs if own is not None and beside is not None]
+    if len(told) < len(pairs):
+        return None
+    first, other = METHOD_WORDS[plain_method(known)], METHOD_WORDS[METHOD_BESIDE]
+    numbers = (
+        f"with the head alone drawn anew they correlate {told[0][0].value:.2f} with themselves ({other} maps "
+        f"{told[0][1].value:.2f}), with all weights {told[1][0].value:.2f} ({told[1][1].value:.2f})"
+    )
+    if all(own.high < beside.low for own, beside in told):
+        return f"{first} is shown first and judged, because its maps hang more on what was learnt: {numbers}."
+    return (
+        f"{first} is shown first and judged, as for every model, though here it is not settled that its maps hang "
+        f"more on what was learnt: {numbers}."
+    )
 
 
 def _leukocyte_words(known: Mapping[str, Figure]) -> str:

@@ -16,7 +16,8 @@ import numpy as np
 
 from ml.bundle import Bundle
 from ml.data.manifest import Item, Manifest
-from ml.evaluation.faithfulness import METHOD, draw_evenly, rank_correlation
+from ml.evaluation.cascade import rank_correlation
+from ml.evaluation.faithfulness import METHOD, draw_evenly
 from ml.evaluation.intervals import RESAMPLES, Figure
 from ml.evaluation.means import Means
 from ml.evaluation.predictions import EvaluationError
@@ -51,7 +52,7 @@ class Maps:
     groups: tuple[str, ...]
 
     def figure(self, head: HeadWeights, *, seed: int, resamples: int = RESAMPLES) -> Figure:
-        """Correlation of a head's Grad-CAM++ maps with the random networks', as `faithfulness` measures it."""
+        """Correlation of a head's maps with the random networks', as `faithfulness` measures it."""
         given = head.logits(self.own.mean(axis=(1, 2))).argmax(axis=1)
         found = np.empty((len(self.own), len(self.drawn)))
         for i, label in enumerate(given.tolist()):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from ml.saliency import DEFAULT_METHOD, METHOD_WORDS
+
 CLASS_METRICS = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -37,7 +41,7 @@ PER_CLASS = {
     "f1": "F1",
     "auroc": "AUROC",
 }
-SALIENCY_METRICS = {
+_OF_A_MAP = {
     "saliency_randomised_correlation": "rank correlation with maps of the network, all weights drawn anew",
     "saliency_randomised_linear": "the same, linear correlation",
     "saliency_randomised_absolute": "the same, size of the rank correlation whatever its sign",
@@ -61,6 +65,40 @@ SALIENCY_METRICS = {
     "saliency_on_leukocytes_gain": "mass on nuclei above chance",
     "saliency_on_leukocytes_best": "best a map this coarse could do",
     "saliency_peak_on_leukocytes": "share of images whose map peaks on a nucleus",
+    "saliency_blank": "share of images whose map is empty",
+    "saliency_randomised_blank": "share of maps that are empty, all weights drawn anew (counted as correlation 0)",
 }
+METHOD_BESIDE = "gradcam++"
+"""Measured beside the method shown first, from the same feature maps; LayerCAM's maps are the same for our networks."""
+SAME_FOR_ALL = (
+    "saliency_deletion/centre", "saliency_insertion/centre", "saliency_on_leukocytes_chance",
+    "saliency_on_leukocytes_best",
+)  # fmt: skip
+"""What chance or any map would give, whatever the method: measured once."""
+
+
+def of_method(name: str, method: str) -> str:
+    """The name of a figure about a method's maps: plain for the method shown first, else `NAME@METHOD`."""
+    return name if method == DEFAULT_METHOD else f"{name}@{method}"
+
+
+SALIENCY_METRICS = {
+    **_OF_A_MAP,
+    **{
+        of_method(name, METHOD_BESIDE): f"{METHOD_WORDS[METHOD_BESIDE]}: {words}"
+        for name, words in _OF_A_MAP.items()
+        if name not in SAME_FOR_ALL
+    },
+}
+
+
+def plain_method(names: Iterable[str]) -> str:
+    """The method that figures with plain names are about.
+
+    Evidence without a figure `NAME@METHOD` is older than the second method: its plain names were of Grad-CAM++.
+    """
+    return DEFAULT_METHOD if any("@" in name for name in names) else METHOD_BESIDE
+
+
 SALIENCY_LIMIT = 0.3
 """Above this mean correlation with the maps of a network that has learnt nothing, promotion is refused."""

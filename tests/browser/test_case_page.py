@@ -82,6 +82,7 @@ def test_the_overlay_is_switched_changed_and_moved(hedy: Person, images: list[Sm
     expect(page.locator(".phrase")).to_be_hidden()
     page.keyboard.press("h")
     assert pressed(hedy, "[data-tool=overlay]") == "true"
+    assert pressed(hedy, "[data-method=gradcam]") == "true"
     expect(page.locator(".phrase")).to_have_text("Regions that influenced the score; not a lesion outline")
 
     with page.expect_response(lambda response: "/overlay/layercam.png" in response.url) as answer:

@@ -154,8 +154,8 @@ def use_the_overlay(person: Person) -> None:
     page.locator("[data-tool=opacity]").fill("30")
     expect(page.locator("output")).to_have_text("30 %")
     faint = picture(person, lambda seen: seen not in (bare, laid))
-    with page.expect_response(lambda response: "/overlay/gradcam.png" in response.url) as answer:
-        page.click("[data-method=gradcam]")
+    with page.expect_response(lambda response: "/overlay/layercam.png" in response.url) as answer:
+        page.click("[data-method=layercam]")
     assert answer.value.ok
     picture(person, lambda seen: seen not in (bare, laid, faint))
     page.keyboard.press("h")

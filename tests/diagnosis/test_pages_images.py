@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from PIL import Image
 
 from diagnosis.models import Analysis, SmearImage
 from diagnosis.views.images import overlay_size
-from ml.saliency import METHODS, overlay_png
+from ml.saliency import DEFAULT_METHOD, METHODS, overlay_png
 
 
 @pytest.fixture
@@ -73,6 +74,16 @@ def test_an_overlay_is_the_stored_map_in_the_shape_of_the_image(
     values = np.asarray(done.newest_analysis.maps[method], np.float32)
     assert response["Content-Type"] == "image/png"
     assert response.content == overlay_png(values, (400, 300))
+
+
+def test_the_case_offers_the_method_shown_first_before_the_others(reader: Client, done: SmearImage) -> None:
+    page = reader.get(reverse("diagnosis:case", args=[done.case_id])).text
+
+    assert re.findall(r'data-method="([^"]+)"', page) == [
+        DEFAULT_METHOD,
+        *(m for m in METHODS if m != DEFAULT_METHOD),
+    ]
+    assert re.search(r'data-overlays="\{&quot;(.+?)&quot;', page)[1] == DEFAULT_METHOD
 
 
 def test_the_overlay_of_the_processed_picture_is_square(reader: Client, done: SmearImage) -> None:

@@ -130,6 +130,34 @@ def test_sentences_about_saliency_follow_from_the_intervals():
     )
 
 
+def kept(head: float, whole: float, *, other_head: float, other_whole: float) -> str:
+    """What is said of two methods, of which so much is left under weights drawn anew."""
+    values = {
+        "saliency_cascade/head": head,
+        "saliency_randomised_correlation": whole,
+        "saliency_cascade/head@gradcam++": other_head,
+        "saliency_randomised_correlation@gradcam++": other_whole,
+    }
+    return said(*(figure(name, value, value - 0.1, value + 0.1) for name, value in values.items()))
+
+
+def test_why_a_method_is_shown_first_follows_from_what_both_keep():
+    words = kept(0.15, 0.05, other_head=0.95, other_whole=0.31)
+    assert "Grad-CAM maps of the class given, and Grad-CAM++ maps beside them" in words
+    assert (
+        "because its maps hang more on what was learnt: with the head alone drawn anew they correlate 0.15"
+        in words
+    )
+    assert "(Grad-CAM++ maps 0.95), with all weights 0.05 (0.31)" in words
+    assert "it is not settled that its maps hang more" in kept(0.15, 0.25, other_head=0.95, other_whole=0.31)
+
+
+def test_older_evidence_is_said_to_be_about_the_method_it_was_measured_on():
+    words = said(figure("saliency_randomised_correlation", 0.31, 0.24, 0.37))
+    assert "Grad-CAM++ maps of the class given;" in words
+    assert "shown first" not in words
+
+
 def test_the_readme_gets_the_table_between_its_marks(tmp_path, evidence):
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")

@@ -176,6 +176,22 @@ def test_maps_that_random_weights_draw_too_are_refused(bundle, data, correlation
     assert judge(bundle, said, said, correlation=correlation)["saliency"].passed is passed
 
 
+def test_the_verdict_names_the_method_that_the_evidence_is_about(bundle, data):
+    """Evidence from before the second method knew Grad-CAM++ alone, under the same name."""
+    said = told.rows(data.items)
+    older = bundle(said=said, correlation=0.2)
+    metrics = older.path / "evidence" / "metrics.json"
+    facts = json.loads(metrics.read_text())
+    assert compare(older, bundle("active", said), said, said, seed=3, resamples=50)[
+        "saliency"
+    ].words.startswith("Grad-CAM++ maps of the network with random weights correlate 0.20")
+    beside = [{**row, "name": f"{row['name']}@gradcam++", "value": 0.9} for row in facts["saliency"]]
+    metrics.write_text(json.dumps({**facts, "saliency": [*facts["saliency"], *beside]}))
+    check = compare(older, bundle("active", said), said, said, seed=3, resamples=50)["saliency"]
+    assert check.words.startswith("Grad-CAM maps of the network with random weights correlate 0.20")
+    assert check.passed
+
+
 def lose(name):
     return lambda place: (place / name).unlink()
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from PIL import Image
 
-from ml.saliency import METHODS, colour_ramp, min_max, overlay_png, saliency_map, upsample
+from ml.saliency import DEFAULT_METHOD, METHODS, colour_ramp, min_max, overlay_png, saliency_map, upsample
 
 shapes = st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 12))
 features = shapes.flatmap(
@@ -41,6 +41,15 @@ def gradient_maps(feature_map: np.ndarray, weights: np.ndarray, bias: float) -> 
         "gradcam++": np.maximum((f * (np.maximum(first, 0) * alpha).sum(axis=(0, 1))).sum(axis=2), 0),
         "layercam": np.maximum((f * np.maximum(gradient, 0)).sum(axis=2), 0),
     }
+
+
+def test_the_method_shown_first_is_the_only_one_that_negative_weights_move():
+    features = np.random.default_rng(3).random((7, 7, 4)).astype(np.float32)
+    weights, other = np.array([1.0, 0.5, -1.0, -0.2]), np.array([1.0, 0.5, -0.1, -2.0])
+    moved = [
+        m for m in METHODS if (saliency_map(features, weights, m) != saliency_map(features, other, m)).any()
+    ]
+    assert moved == [DEFAULT_METHOD]
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -12,7 +12,8 @@ import pytest
 from ml.bundle import Bundle, read_bundle
 from ml.card import card_markdown, evidence_markdown
 from ml.data.manifest import Manifest
-from ml.evaluation import faithfulness, search_plots, whole
+from ml.evaluation import cascade, search_plots, whole
+from ml.evaluation.cascade import STAGES
 from ml.evaluation.evidence import read_evidence
 from ml.evaluation.faithfulness import Faithfulness
 from ml.evaluation.predictions import EvaluationError, read_predictions_csv
@@ -42,7 +43,7 @@ def measured(drawn_bundle, tmp_path_factory) -> tuple[Bundle, Manifest]:
         fewer.setattr(whole, "DRAWN_FIELDS", 12)
         fewer.setattr(whole, "PHOTOGRAPH_CROPS", 12)
         fewer.setattr(search_plots, "IMPORTANCE_RESAMPLES", 4)
-        fewer.setattr(faithfulness, "DRAWS", 2)
+        fewer.setattr(cascade, "DRAWS", dict.fromkeys(STAGES, 2))
         return write_whole_evidence(place, manifest, search_trials=TRIALS), manifest
 
 
