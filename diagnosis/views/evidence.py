@@ -10,10 +10,13 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 from typing import Any
 
 from diagnosis import wording
+from ml.evaluation.intervals import Figure
+from ml.evaluation.saliency_words import methods_words, why_first
 from ml.evaluation.words import ABSTAINING_METRICS, CLASS_METRICS, PER_CLASS, SALIENCY_METRICS
 
 METRIC_WORDS = {**CLASS_METRICS, **ABSTAINING_METRICS, **SALIENCY_METRICS}
@@ -123,6 +126,7 @@ class Evidence:
     files: list[str]
     card: str
     problem: str = ""
+    saliency_words: tuple[str, ...] = ()
 
     @property
     def headlines(self) -> list[FigureRow]:
@@ -175,12 +179,14 @@ def read_evidence(folder: Path) -> Evidence:
     sections: list[Section] = []
     gate: list[GateRow] = []
     saliency: list[FigureRow] = []
+    saliency_words: tuple[str, ...] = ()
     runtimes: list[dict[str, Any]] = []
     try:
         metrics = _json(place / "metrics.json")
         sections = _own_first([read_section(node) for node in _mappings(metrics, {"name", "figures"})])
         gate = [_gate(node) for node in _mappings(metrics, {"name", "turned_away"})]
         saliency = [read_figure(row) for row in _list(metrics, "saliency")]
+        saliency_words = _saliency_words(saliency)
         runtimes = list(
             _mappings(metrics, {"runtime", "against", "n", "classes_equal", "largest_difference"})
         )
@@ -197,6 +203,7 @@ def read_evidence(folder: Path) -> Evidence:
         files=[name for name in names if not name.endswith(".svg")],
         card=_card(folder / "card.md"),
         problem=problem,
+        saliency_words=saliency_words,
     )
 
 
@@ -260,6 +267,30 @@ def read_figure(row: dict[str, Any]) -> FigureRow:
         n=int(row["n"]),
         split=str(row["split"]),
     )
+
+
+def _saliency_words(rows: list[FigureRow]) -> tuple[str, ...]:
+    """Whose maps were measured, and why one method's are shown first."""
+    if not rows:
+        return ()
+    figures = [
+        Figure(
+            row.name,
+            _number(row.value),
+            _number(row.low),
+            _number(row.high),
+            row.n,
+            groups=0,
+            split=row.split,
+        )
+        for row in rows
+    ]
+    why = why_first(figures)
+    return (f"{methods_words(figures)}.", *([why] if why else []))
+
+
+def _number(value: float | None) -> float:
+    return nan if value is None else value
 
 
 def _gate(node: dict[str, Any]) -> GateRow:

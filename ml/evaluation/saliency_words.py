@@ -13,7 +13,7 @@ def saliency_verdicts(figures: Sequence[Figure]) -> list[str]:
     """What the measurements say, each in a sentence that follows from its interval; `**` marks what must be seen."""
     known = {figure.name: figure for figure in figures}
     said = []
-    if (why := _why_first(known)) is not None:
+    if (why := why_first(figures)) is not None:
         said.append(why)
     if (drawn := known.get("saliency_randomised_correlation")) is not None:
         side = "within" if drawn.value <= SALIENCY_LIMIT else "above"
@@ -56,8 +56,9 @@ def methods_words(figures: Sequence[Figure]) -> str:
     )
 
 
-def _why_first(known: Mapping[str, Figure]) -> str | None:
+def why_first(figures: Sequence[Figure]) -> str | None:
     """Why the method of the plain names is shown first, from what both methods keep under weights drawn anew."""
+    known = {figure.name: figure for figure in figures}
     pairs = [
         (known.get(name), known.get(of_method(name, METHOD_BESIDE)))
         for name in ("saliency_cascade/head", "saliency_randomised_correlation")

@@ -127,6 +127,7 @@ def test_the_saliency_of_a_bundle_is_told_with_its_chance(admin: Client, candida
     assert "Share of the map&#x27;s mass on leukocyte nuclei" in page
     assert "0.410" in page
     assert "Chance: share of the area that nuclei take" in page
+    assert "Grad-CAM++ maps of the class given." in page  # older evidence, of one method
 
 
 def test_a_hematologist_reads_and_finds_nothing_to_press(
