@@ -41,7 +41,7 @@ def orders(names: Iterable[str]) -> dict[str, str]:
     return {
         "map": f"{METHOD_WORDS[plain_method(names)]} map's order",
         of_method("map", METHOD_BESIDE): f"{METHOD_WORDS[METHOD_BESIDE]} map's order",
-        "shuffled": "its cells shuffled",
+        "shuffled": f"{METHOD_WORDS[plain_method(names)]} cells shuffled",
         "centre": "from the middle out",
     }
 

@@ -23,17 +23,17 @@ def saliency_verdicts(figures: Sequence[Figure]) -> list[str]:
             else ", though its interval reaches across"
         )
         said.append(
-            f"Maps of the same network with all weights drawn anew correlate {drawn.value:.2f} with its own, {side} "
+            f"Maps of the same network with all weights drawn anew correlate {_plain(drawn)} with its own, {side} "
             f"the {SALIENCY_LIMIT} that promotion allows{sure}."
         )
     if (other := known.get("saliency_other_image")) is not None:
-        said.append(f"Maps of different images correlate {other.value:.2f}: so much of a map is place alone.")
+        said.append(f"Maps of different images correlate {_plain(other)}: so much of a map is place alone.")
     empty = known.get("saliency_randomised_blank")
-    if empty is not None and empty.value > 0:
+    if empty is not None and empty.value >= 0.005:
         said.append(
             f"Of the maps under weights drawn anew {empty.value:.0%} are empty and count as a correlation of 0."
         )
-    if (blank := known.get("saliency_blank")) is not None and blank.value > 0:
+    if (blank := known.get("saliency_blank")) is not None and blank.value >= 0.005:
         said.append(f"For {blank.value:.0%} of the images the map is empty.")
     for what in ("deletion", "insertion"):
         gains = [(known.get(f"saliency_{what}_gain/{order}"), words) for order, words in
@@ -68,8 +68,8 @@ def why_first(figures: Sequence[Figure]) -> str | None:
         return None
     first, other = METHOD_WORDS[plain_method(known)], METHOD_WORDS[METHOD_BESIDE]
     numbers = (
-        f"with the head alone drawn anew they correlate {told[0][0].value:.2f} with themselves ({other} maps "
-        f"{told[0][1].value:.2f}), with all weights {told[1][0].value:.2f} ({told[1][1].value:.2f})"
+        f"with the head alone drawn anew they correlate {_plain(told[0][0])} with themselves ({other} maps "
+        f"{_plain(told[0][1])}), with all weights {_plain(told[1][0])} ({_plain(told[1][1])})"
     )
     if all(own.high < beside.low for own, beside in told):
         return f"{first} is shown first and judged, because its maps hang more on what was learnt: {numbers}."
@@ -102,6 +102,11 @@ def on_leukocytes(figures: Sequence[Figure]) -> str:
         return "not"
     room = known["saliency_on_leukocytes_best"].value - known["saliency_on_leukocytes_chance"].value
     return "mostly" if gain.value >= room / 2 else "hardly"
+
+
+def _plain(figure: Figure) -> str:
+    """A correlation by two digits, without the sign of a zero."""
+    return f"{round(figure.value, 2) + 0.0:.2f}"
 
 
 def _against(gain: Figure) -> str:
