@@ -269,7 +269,8 @@ def _saliency(candidate: Bundle) -> Check:
         SALIENCY,
         figure.value <= LARGEST_CORRELATION,
         f"{saliency_method(candidate)} maps of the network with random weights correlate "
-        f"{round(figure.value, 2) + 0.0:.2f}{_interval(figure)} with its own; {LARGEST_CORRELATION:g} is the most allowed.",
+        f"{round(figure.value, 2) + 0.0:.2f}{_interval(figure)} with its own; "
+        f"{LARGEST_CORRELATION:g} is the most allowed.",
         value=figure.value,
         low=_finite(figure.low),
         high=_finite(figure.high),
