@@ -10,7 +10,18 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
+
 from webapp.supervise import die_with_parent
+
+
+def runs(process: psutil.Process | int) -> bool:
+    """Whether a process, or that of a number, is there and no zombie; it may end while it is asked."""
+    try:
+        process = psutil.Process(process) if isinstance(process, int) else process
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _start(command: list[str], *, user: str | None = None, log: Path) -> subprocess.Popen[bytes]:

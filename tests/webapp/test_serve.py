@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.servers import runs
 from webapp.serve import CannotServe, address_for_people, listen
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,7 +84,7 @@ def folder(short_tmp: Path) -> Iterator[Path]:
 
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
-    return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    return [p for p in processes if runs(p)]
 
 
 def get(port: int, path: str) -> http.client.HTTPResponse:

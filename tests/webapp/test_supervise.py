@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.servers import runs
 from webapp.supervise import Child, StartFailed, Supervisor
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
@@ -42,7 +43,7 @@ def started() -> Callable[[], list[psutil.Process]]:
 
 
 def gone(processes: list[psutil.Process]) -> bool:
-    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+    return not any(runs(process) for process in processes)
 
 
 def test_a_stage_starts_when_the_one_before_it_is_ready(tmp_path: Path) -> None:
@@ -120,9 +121,7 @@ def test_what_a_crashed_child_started_does_not_outlive_it(tmp_path: Path) -> Non
     try:
         wait_until(lambda: note.exists() and note.read_text())
         orphan = int(note.read_text())
-        wait_until(
-            lambda: not psutil.pid_exists(orphan) or psutil.Process(orphan).status() == psutil.STATUS_ZOMBIE
-        )
+        wait_until(lambda: not runs(orphan))
     finally:
         supervisor.request_stop()
         watcher.join()
