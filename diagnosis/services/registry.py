@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -119,14 +120,16 @@ def register_bundle(
 def register_shipped_bundles(*, folder: Path | None = None) -> Registered:
     """Register every bundle below `LEUKOSCOPE_BUNDLES` that is not registered yet.
 
-    The first bundle of a task becomes active where there is none. A bundle that was replaced in place by
-    another of the same name takes over from it, because what it replaced is gone. Damaged bundles are left
-    alone and reported. Safe to call at any time, and by several processes at once.
+    Where a task has no active version yet, the newest whole bundle here becomes it: the one with the highest
+    number in its name. An installation that has an active version keeps it, and a new bundle is a candidate
+    there. A bundle that was replaced in place by another of the same name takes over from it, because what it
+    replaced is gone. Damaged bundles are left alone and reported. Safe to call at any time, and by several
+    processes at once.
     """
     root = Path(folder or settings.LEUKOSCOPE_BUNDLES)
     versions: list[ModelVersion] = []
     problems: list[str] = []
-    for path in sorted(p.parent for p in root.glob("*/bundle.json")):
+    for path in sorted((p.parent for p in root.glob("*/bundle.json")), key=_number_last, reverse=True):
         try:
             bundle = _read(path)
         except Exception as error:
@@ -137,6 +140,11 @@ def register_shipped_bundles(*, folder: Path | None = None) -> Registered:
             continue
         versions.append(_register_once(bundle=bundle, path=path))
     return Registered(tuple(versions), tuple(problems))
+
+
+def _number_last(path: Path) -> list[str | int]:
+    """Sort `field-10` behind `field-9`."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", path.name)]
 
 
 def _register_once(*, bundle: Bundle, path: Path) -> ModelVersion:

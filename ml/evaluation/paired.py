@@ -8,13 +8,9 @@ A loss in one group of many is drawn several times over in enough resamples to c
 whose images are of one group has no spread between groups to see, and gets no interval. Where the two models class
 every image alike the difference is 0, and so are its bounds; what that many images cannot show is for the words.
 
-Where these bounds are generous. Simulated on the 16 groups of the standing test part (1,500 pairs each, 1 % errors of
-the better model): a model that is exactly 1 percentage point of balanced accuracy worse passes a limit of one point
-in 5 % of trials where its errors are independent, in 8 % where they gather in groups a little (intra-group
-correlation 0.05) and in 18 % where they do strongly (0.2), and not in 2.5 %; one that is 2 points worse in 0.3, 2 and
-7 %. Normal and t intervals from the spread between groups keep nearer to 2.5 %, but refuse an equal model for a single
-error more among 74 benign images of two groups (lower end -0.0100 to -0.046; here -0.0068), so they would refuse
-nearly everything. Two groups of a class cannot give both; more test groups can.
+These bounds are on the generous side where errors gather in groups and a class has few of them. Normal and t intervals
+from the spread between groups would be stricter, but refuse an equal model for a single error more among the benign
+images of two groups, and so nearly everything. Two groups of a class cannot give both; more test groups can.
 """
 
 from __future__ import annotations

@@ -45,6 +45,16 @@ def test_a_second_bundle_waits_as_a_candidate(bundles, sealed_bundle):
     assert registry.active_version().name == "field-test"
 
 
+def test_a_fresh_installation_begins_with_the_newest_whole_bundle(bundles, sealed_bundle):
+    for name in ("field-9", "field-10", "field-11"):
+        stand_in.copy_bundle(sealed_bundle, bundles, name=name)
+    (bundles / "field-11" / "model.onnx").write_bytes(b"damage")
+    shutil.rmtree(bundles / "field-test")
+    found = registry.register_shipped_bundles()
+    assert [(v.name, v.status) for v in found.versions] == [("field-10", "active"), ("field-9", "candidate")]
+    assert registry.active_version().name == "field-10"
+
+
 def test_a_bundle_replaced_in_place_takes_over(bundles, version):
     manifest = json.loads((bundles / "field-test" / "bundle.json").read_text())
     del manifest["files"], manifest["format"]
