@@ -9,6 +9,8 @@ from typing import Any
 from django import template
 from django.template import Context
 from django.utils.dateformat import format as date_format
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 
 from diagnosis import permissions, selectors, wording
 from diagnosis.services import registry
@@ -34,6 +36,15 @@ def wording_of(name: str) -> str:
 def as_json(value: Any) -> str:
     """A value as JSON, for a data attribute (escaped there as any text)."""
     return json.dumps(value)
+
+
+@register.filter
+def coded(sentence: str) -> SafeString:
+    """A sentence that the command line says too, with what stands between backticks as code."""
+    parts = enumerate(str(sentence).split("`"))
+    return format_html_join(
+        "", "{}", ((format_html("<code>{}</code>", p) if n % 2 else p,) for n, p in parts)
+    )
 
 
 @register.filter

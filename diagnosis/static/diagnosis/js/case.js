@@ -13,6 +13,12 @@ const frames = () => [...strip.querySelectorAll("a.frame")];
 const frameOf = (id) => strip.querySelector(`a.frame[data-image="${CSS.escape(id)}"]`);
 const refreshLive = () => window.htmx.trigger(live(), "refresh");
 
+// The browser's sign for a broken picture says less than the words below it.
+const mark = (picture, isLost) => picture.matches("img") && picture.classList.toggle("lost", isLost);
+strip.addEventListener("error", (event) => mark(event.target, true), true);
+strip.addEventListener("load", (event) => mark(event.target, false), true);
+for (const picture of strip.querySelectorAll("img")) mark(picture, picture.complete && !picture.naturalWidth);
+
 const stage = new Stage(document.getElementById("stage"));
 const caseTitle = document.title;
 let selected = panel().dataset.image;
