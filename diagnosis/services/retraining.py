@@ -137,7 +137,7 @@ def retrain(*, request: RetrainRequest, observer: Observer, actor: User | None =
     if prepared.start.bundle is not None and not prepared.adapts:
         # By its folder: whoever goes on after a promotion starts where this one did.
         request = replace(request, start=str(prepared.start.bundle.path.resolve()))
-    work = cache_dir() / "retrain" / request.name
+    work = trainings.work_folder(request.name)
     site = prepared.site
     if request.site and site is None and prepared.laboratory is not None:
         site = sites.site_named(laboratory=prepared.laboratory, name=request.site)

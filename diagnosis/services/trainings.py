@@ -7,6 +7,8 @@ process is gone is taken over by whoever wants to train next, or go on with it.
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import json
 import logging
 import math
 import os
@@ -23,6 +25,7 @@ from django.utils import timezone
 
 from diagnosis.models import Laboratory, ModelVersion, Site, Training, User
 from diagnosis.services import audit
+from ml.cache import cache_dir
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +43,16 @@ VANISHED = "Its process ended without a word."
 
 class TrainingRefused(Exception):
     """A training that can't begin or go on now; the text is one sentence for the administrator."""
+
+
+def work_folder(name: str) -> Path:
+    """Where a training called `name` keeps what it did: one of this database alone.
+
+    Installations on a machine may share a cache, and each counts its trainings from the same number.
+    """
+    where = {key: str(connection.settings_dict.get(key, "")) for key in ("HOST", "PORT", "NAME")}
+    mark = hashlib.sha256(json.dumps(where).encode()).hexdigest()[:8]
+    return cache_dir() / "retrain" / f"{name}-{mark}"
 
 
 class WorkLock:

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
 from django.utils import timezone
 
 from diagnosis.models import AuditEvent, Training
@@ -62,6 +62,13 @@ def test_the_lock_of_another_machine_proves_nothing(begin, tmp_path):
     training = begin()
     (tmp_path / "field-2" / "lock").write_text("another-machine 17\n")
     assert not trainings.is_dead(training)
+
+
+def test_installations_that_share_a_cache_do_not_share_a_training(monkeypatch):
+    mine = trainings.work_folder("field-2")
+    assert trainings.work_folder("field-2") == mine
+    monkeypatch.setitem(connection.settings_dict, "NAME", "another")
+    assert trainings.work_folder("field-2") != mine
 
 
 def test_a_folder_is_worked_in_by_one_process(tmp_path):
