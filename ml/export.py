@@ -7,6 +7,9 @@ TensorFlow.
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -23,6 +26,10 @@ from onnx import TensorProto, helper, numpy_helper
 from ml.network import head_weights, with_feature_map
 
 OPSET = 15
+APART_FROM = 1_000_000
+"""Weights from which on the graph is converted in a process of its own: of a DenseNet-121 that takes 2 GB for a moment,
+and a training has memory enough of its own."""
+
 SMALLEST_SHARED = 256
 """Tensors of fewer elements (shapes, axes, scalars) stay as they are."""
 
@@ -33,7 +40,9 @@ def export_network(model: keras.Model, folder: Path) -> dict[str, NDArray[np.flo
     # Uncompiled: the optimiser's state would be twice the network's size.
     model = keras.Model(model.input, model.output, name=model.name)
     _write_keras(model, folder / "model.keras")
-    _write_onnx(model, folder / "model.onnx")
+    is_small = model.count_params() < APART_FROM
+    graph = _onnx_graph(model) if is_small else _onnx_graph_apart(folder / "model.keras")
+    (folder / "model.onnx").write_bytes(graph)
     kernel, bias = head_weights(model)
     return {"head_kernel": kernel, "head_bias": bias}
 
@@ -83,7 +92,7 @@ def _halved(content: bytes) -> bytes:
     return target_bytes.getvalue()
 
 
-def _write_onnx(model: keras.Model, path: Path) -> None:
+def _onnx_graph(model: keras.Model) -> bytes:
     """The two-output graph: feature map, logits. Large float32 tensors become float16 followed by a Cast."""
     serving = with_feature_map(model)
     size = model.input_shape[1]
@@ -94,7 +103,26 @@ def _write_onnx(model: keras.Model, path: Path) -> None:
     graph, _ = tf2onnx.convert.from_function(call, input_signature=call.input_signature, opset=OPSET)
     _halve_initialisers(graph)
     onnx.checker.check_model(graph)
-    path.write_bytes(graph.SerializeToString(deterministic=True))
+    return bytes(graph.SerializeToString(deterministic=True))
+
+
+def _onnx_graph_apart(network: Path) -> bytes:
+    """As `_onnx_graph`, of a file that `_write_keras` wrote, in a process of its own.
+
+    Raises:
+        RuntimeError: it failed; the text ends with what it said.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "ml.export", str(network.resolve())],
+        cwd=Path(__file__).resolve().parents[1],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        start_new_session=True,  # Ctrl-C is for the training, which stops when this is done
+    )
+    if done.returncode != 0:
+        said = done.stderr.decode(errors="replace")[-2000:]
+        raise RuntimeError(f"The network could not be converted to ONNX: {said}")
+    return done.stdout
 
 
 def _halve_initialisers(graph: onnx.ModelProto) -> None:
@@ -113,3 +141,16 @@ def _halve_initialisers(graph: onnx.ModelProto) -> None:
     nodes = list(graph.graph.node)
     del graph.graph.node[:]
     graph.graph.node.extend([*casts, *nodes])
+
+
+def main() -> None:
+    """Convert the network of a `model.keras` and write its graph to standard output, and nothing else there."""
+    out = os.dup(1)
+    os.dup2(2, 1)
+    graph = _onnx_graph(keras.models.load_model(sys.argv[1], compile=False))
+    with os.fdopen(out, "wb") as target:
+        target.write(graph)
+
+
+if __name__ == "__main__":
+    main()

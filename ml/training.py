@@ -21,7 +21,8 @@ from ml.batches import Examples, Pixels, batches
 from ml.callbacks import History, Keeper, Reporter, Stop, StopWhen
 from ml.imaging.preprocessing import Preprocessing
 from ml.losses import MembershipLoss, accuracy
-from ml.network import at_size, start_network, unfreeze
+from ml.memory import give_back
+from ml.network import build_network, start_network, unfreeze
 from ml.plan import CLIP_NORM, DENSENET_121, MOMENTUM, Plan, Stage
 from ml.saving import TrainingProblem, load_arrays, save_arrays, saved_whole
 
@@ -70,7 +71,12 @@ def train(
     epochs_before = 0
     for number, stage in enumerate(plan.stages):
         if number:
-            model = at_size(model, stage.size, dropout=plan.dropout, blocks=plan.blocks)
+            weights = model.get_weights()
+            del model
+            keras.backend.clear_session()
+            give_back()
+            model = build_network(len(classes), size=stage.size, dropout=plan.dropout, blocks=plan.blocks)
+            model.set_weights(weights)
         kept = work / f"stage-{number}.npz"
         older = work / f"stage-{number}.weights.h5"  # as trainings kept it until NPZ took its place
         record = work / f"stage-{number}.json"
@@ -90,6 +96,7 @@ def train(
         for key, values in stage_history.items():
             history.setdefault(key, []).extend(values)
         epochs_before += stage.epochs
+    give_back()
     return model, history
 
 

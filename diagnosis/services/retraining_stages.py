@@ -169,7 +169,9 @@ class Stages:
             )
             return bundle
         from ml.evaluation.whole import write_whole_evidence
+        from ml.memory import give_back
 
+        give_back()
         return write_whole_evidence(
             bundle.path,
             self.prepared.manifest,
