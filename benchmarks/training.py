@@ -69,11 +69,12 @@ class _Fit:
     """A compiled network and how fast it goes through batches, by Keras' own `fit` as in `ml.training.train`."""
 
     model: Any
+    parts: int
 
     def images_a_second(self, data: Any, steps: int) -> tuple[float, float]:
         """By the wall's clock, and by the processor time that all cores have in a second."""
         began, worked = perf_counter(), process_time()
-        self.model.fit(data, epochs=1, steps_per_epoch=steps, verbose=0)
+        self.model.fit(data, epochs=1, steps_per_epoch=steps * self.parts, verbose=0)
         cores = psutil.cpu_count() or 1
         images = steps * BATCH
         return images / (perf_counter() - began), images * cores / (process_time() - worked)
@@ -90,17 +91,25 @@ def _measure_pipeline(images: Any, size: int, report: Report) -> None:
     from ml.training import make_optimiser
 
     plan = Plan(batch_size=BATCH)
+    parts = plan.parts(size)
     model = build_network(len(CLASSES), size=size)
     model.compile(
-        optimizer=make_optimiser(plan, 1e-4), loss=MembershipLoss(plan.label_smoothing), metrics=[accuracy]
+        optimizer=make_optimiser(plan, 1e-4, parts),
+        loss=MembershipLoss(plan.label_smoothing),
+        metrics=[accuracy],
     )
     examples = Examples(images, np.arange(len(images)) % len(CLASSES))
     fed = batches(
-        examples, classes=len(CLASSES), size=size, preprocessing=Preprocessing(), batch_size=BATCH, plan=plan
+        examples,
+        classes=len(CLASSES),
+        size=size,
+        preprocessing=Preprocessing(),
+        batch_size=BATCH // parts,
+        plan=plan,
     )
     one = next(iter(fed))
     bare = tf.data.Dataset.from_tensors(one).repeat()
-    fit = _Fit(model)
+    fit = _Fit(model, parts)
     fit.images_a_second(bare, 2)  # traces
     alone, together = [], []
     for _ in range(ROUNDS):  # in turn, so that other work on the machine disturbs both alike

@@ -106,7 +106,7 @@ def _state_of(model: keras.Model) -> list[keras.Variable]:
 
 
 class Reporter(keras.callbacks.Callback):  # type: ignore[misc]
-    """Tells `report` after every batch how far the whole training is: the keys of a training's progress."""
+    """Tells `report` after every step how far the whole training is: the keys of a training's progress."""
 
     def __init__(
         self,
@@ -118,13 +118,16 @@ class Reporter(keras.callbacks.Callback):  # type: ignore[misc]
         steps: int,
         validation: int,
         history: Mapping[str, list[float]],
+        parts: int = 1,
     ) -> None:
+        """Of a stage whose epochs are `steps` steps, each of `parts` batches as Keras counts them."""
         super().__init__()
         self._report = report
         self._plan = plan
         self._stage = stage
         self._epoch = epochs_done
         self._steps = steps
+        self._parts = parts
         self._validation_share = VALIDATION_COST * validation / max(1, steps * plan.batch_size)
         self._history = {name: list(values) for name, values in history.items()}
         self._began: tuple[float, float] | None = None
@@ -133,7 +136,10 @@ class Reporter(keras.callbacks.Callback):  # type: ignore[misc]
         self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        done = self._work_done(batch + 1)
+        step, rest = divmod(batch + 1, self._parts)
+        if rest:
+            return
+        done = self._work_done(step)
         # The first batch of a process carries the tracing, which is paid once a stage.
         if self._began is None:
             self._began = (perf_counter(), done)
@@ -144,7 +150,7 @@ class Reporter(keras.callbacks.Callback):  # type: ignore[misc]
             {
                 "stage": f"training, stage {self._stage + 1} of {len(stages)}",
                 "fidelity": f"{stages[self._stage].size} px, {DEPTH_WORDS[self._plan.depth]}",
-                "done": (before + self._epoch) * self._steps + batch + 1,
+                "done": (before + self._epoch) * self._steps + step,
                 "total": self._plan.epochs * self._steps,
                 "loss": float((logs or {}).get("loss", float("nan"))),
                 "metric": judged[-1] if judged else None,
@@ -158,10 +164,10 @@ class Reporter(keras.callbacks.Callback):  # type: ignore[misc]
         for name, value in (logs or {}).items():
             self._history.setdefault(name, []).append(float(value))
 
-    def _work_done(self, batches: int) -> float:
-        """Epochs of this stage, in units of an image's pixels, up to and with so many batches of this one."""
+    def _work_done(self, steps: int) -> float:
+        """Epochs of this stage, in units of an image's pixels, up to and with so many steps of this one."""
         area = self._plan.stages[self._stage].size ** 2
-        return area * (self._epoch * (1 + self._validation_share) + batches / self._steps)
+        return area * (self._epoch * (1 + self._validation_share) + steps / self._steps)
 
     def _seconds_left(self, done: float) -> float | None:
         if self._began is None or done <= self._began[1]:

@@ -120,9 +120,10 @@ def _train_stage(
     """Train one stage to its end, put the best weights into the model and keep them; returns the stage's history."""
     stage = plan.stages[number]
     steps = max(1, len(training) // plan.batch_size)
+    parts = plan.parts(stage.size)
     unfreeze(model, plan.depth)
     model.compile(
-        optimizer=make_optimiser(plan, schedule(stage.learning_rate, steps, stage.epochs)),
+        optimizer=make_optimiser(plan, schedule(stage.learning_rate, steps, stage.epochs), parts),
         loss=MembershipLoss(plan.label_smoothing, plan.gamma),
         metrics=[accuracy],
     )
@@ -134,21 +135,22 @@ def _train_stage(
         chosen.append(
             Reporter(
                 report, plan, stage=number, epochs_done=keeper.epochs, steps=steps,
-                validation=len(validation), history=earlier,
+                validation=len(validation), history=earlier, parts=parts,
             )
         )  # fmt: skip
     if should_stop:
         chosen.append(StopWhen(should_stop))
     make = partial(
-        batches, classes=classes, size=stage.size, preprocessing=preprocessing, batch_size=plan.batch_size
-    )
+        batches, classes=classes, size=stage.size, preprocessing=preprocessing,
+        batch_size=plan.batch_size // parts,
+    )  # fmt: skip
     if keeper.epochs < stage.epochs and not keeper.is_over:
         model.fit(
             make(training, plan=plan, first_epoch=first_epoch, seen=keeper.epochs * steps * plan.batch_size),
             validation_data=make(validation),
             initial_epoch=keeper.epochs,
             epochs=stage.epochs,
-            steps_per_epoch=steps,
+            steps_per_epoch=steps * parts,
             verbose=verbose,
             callbacks=chosen,
         )
@@ -175,15 +177,21 @@ def schedule(rate: float, steps: int, epochs: int) -> keras.optimizers.schedules
 
 
 def make_optimiser(
-    plan: Plan, rate: float | keras.optimizers.schedules.LearningRateSchedule
+    plan: Plan, rate: float | keras.optimizers.schedules.LearningRateSchedule, parts: int = 1
 ) -> keras.Optimizer:
-    """The plan's optimiser; weight decay is decoupled, and spares biases and normalisation."""
+    """The plan's optimiser, which takes a step every `parts` batches by their mean gradient; weight decay is decoupled,
+    and spares biases and normalisation.
+    """
+    common: dict[str, Any] = {
+        "clipnorm": CLIP_NORM,
+        "gradient_accumulation_steps": parts if parts > 1 else None,
+    }
     if plan.optimiser == "adam":
-        return keras.optimizers.Adam(rate, clipnorm=CLIP_NORM)
+        return keras.optimizers.Adam(rate, **common)
     made = (
-        keras.optimizers.SGD(rate, momentum=MOMENTUM, weight_decay=plan.weight_decay, clipnorm=CLIP_NORM)
+        keras.optimizers.SGD(rate, momentum=MOMENTUM, weight_decay=plan.weight_decay, **common)
         if plan.optimiser == "sgd"
-        else keras.optimizers.AdamW(rate, weight_decay=plan.weight_decay, clipnorm=CLIP_NORM)
+        else keras.optimizers.AdamW(rate, weight_decay=plan.weight_decay, **common)
     )
     made.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return made

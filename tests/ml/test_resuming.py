@@ -54,6 +54,42 @@ def test_a_stopped_training_ends_where_it_would_have_ended(uninterrupted, tmp_pa
     assert len(told) == 4, "two batches an epoch, two epochs"
 
 
+def test_a_batch_in_parts_is_one_step_and_goes_on_where_it_was(tmp_path, monkeypatch):
+    """Two halves a step: as many steps are told as of whole batches, and one that was stopped ends like another."""
+    monkeypatch.setattr("ml.plan.MOST_PIXELS", 4 * SIDE**2)
+    assert (plan().parts(SIDE), plan().parts(SIDE // 2), plan().parts(3 * SIDE)) == (2, 1, 8)
+    told: list[dict] = []
+    model, history = trained(tmp_path / "whole", report=told.append)
+    assert [values["done"] for values in told] == [1, 2, 3, 4]
+    asked = iter(range(100))
+    with pytest.raises(Stop):
+        trained(tmp_path / "stopped", should_stop=lambda: next(asked) >= 8)
+    again, resumed = trained(tmp_path / "stopped")
+    assert resumed["loss"] == pytest.approx(history["loss"], rel=1e-3)
+    for one, other in zip(model.get_weights(), again.get_weights(), strict=True):
+        assert one == pytest.approx(other, rel=1e-2, abs=1e-3)
+
+
+def test_the_mean_gradient_of_two_halves_is_that_of_the_batch():
+    """Without normalisation, dropout and variation nothing tells the halves from the whole."""
+    import keras
+
+    from ml.training import make_optimiser
+
+    rng = np.random.default_rng(1)
+    features, labels = rng.normal(size=(8, 5)).astype(np.float32), rng.normal(size=(8, 2)).astype(np.float32)
+    weights = []
+    for parts in (1, 2):
+        keras.utils.set_random_seed(7)
+        model = keras.Sequential([keras.layers.Input((5,)), keras.layers.Dense(2, name="logits")])
+        model.compile(optimizer=make_optimiser(plan(optimiser="adamw"), 1e-2, parts), loss="mse")
+        model.fit(features, labels, batch_size=8 // parts, epochs=3, shuffle=False, verbose=0)
+        assert int(model.optimizer.iterations) == 3
+        weights.append(model.get_weights())
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
 def test_progress_counts_to_its_end(uninterrupted):
     _, history, told = uninterrupted
     assert [values["done"] for values in told] == list(range(1, 5))
