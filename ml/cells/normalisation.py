@@ -184,8 +184,9 @@ def _lab(colours: Pixels) -> FloatArray:
 def _rgb(lab: FloatArray) -> Pixels:
     """(n, 3) CIELAB -> (n, 3) uint8 RGB; colours that no screen shows are cut to the nearest level."""
     lab = np.clip(lab, (0.0, -127.0, -127.0), (100.0, 127.0, 127.0))
-    unit = cv2.cvtColor(lab.astype(np.float32)[None], cv2.COLOR_LAB2RGB)[0]
-    return np.clip(np.rint(unit * 255.0), 0, 255).astype(np.uint8)
+    unit = np.asarray(cv2.cvtColor(lab.astype(np.float32)[None], cv2.COLOR_LAB2RGB)[0], np.float32)
+    levels: Pixels = np.clip(np.rint(unit * 255.0), 0, 255).astype(np.uint8)
+    return levels
 
 
 def _density(colours: Pixels) -> FloatArray:

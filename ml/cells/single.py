@@ -120,9 +120,8 @@ def find_cell(pixels: Pixels, micrometres: float) -> SingleCell:
     on_black = cut_out_on_black(pixels)
     scale = micrometres / WORKING_UM
     size = [max(8, round(side * scale)) for side in pixels.shape[1::-1]]
-    shrinks = scale < 1
-    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    small = np.asarray(small, np.uint8)
+    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    small: Pixels = np.asarray(cv2.resize(pixels, size, interpolation=way), np.uint8)
     found = _on_black(small) if on_black else _on_glass(small)
     if not found.any():
         return SingleCell(_disc(pixels, micrometres), False, on_black, _middle(pixels))
@@ -174,7 +173,9 @@ def crop_mask(
     """The mask of the same square as `crop`: (H, W) bool -> (size, size) bool."""
     # Beyond the picture there is no cell, even where the edge cuts one off.
     margin = 2 + int(2 * side / size / micrometres)
-    levels = cv2.copyMakeBorder(mask.astype(np.uint8) * 255, *[margin] * 4, cv2.BORDER_CONSTANT, value=0)
+    levels = cv2.copyMakeBorder(
+        mask.astype(np.uint8) * 255, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=0
+    )
     place = (centre[0] + margin, centre[1] + margin)
     return crop(np.asarray(levels, np.uint8), place, micrometres, size=size, side=side) > 127
 
@@ -198,7 +199,7 @@ def _disc(pixels: Pixels, micrometres: float) -> Mask:
 def _on_black(small: Pixels) -> Mask:
     """What is not black, in one piece without holes; frayed threads of the cutting fall away."""
     shown = (small.max(axis=2) > BLACK).astype(np.uint8)
-    return largest_piece(cv2.morphologyEx(shown, cv2.MORPH_OPEN, ball(0.5)))
+    return largest_piece(np.asarray(cv2.morphologyEx(shown, cv2.MORPH_OPEN, ball(0.5)), np.uint8))
 
 
 def _on_glass(small: Pixels) -> Mask:
@@ -244,8 +245,8 @@ def _pieces(nuclei: Mask) -> NDArray[np.int32]:
 
     A piece too large for one nucleus is parted between the thickest places in it, if it has several.
     """
-    count, label, stats, _ = cv2.connectedComponentsWithStats(nuclei.astype(np.uint8))
-    label = np.asarray(label, np.int32)
+    count, found, stats, _ = cv2.connectedComponentsWithStats(nuclei.astype(np.uint8))
+    label: NDArray[np.int32] = np.asarray(found, np.int32)
     for piece in range(1, count):
         area = float(stats[piece, cv2.CC_STAT_AREA]) * WORKING_UM**2
         here = label == piece

@@ -244,16 +244,16 @@ def deal_folds(groups: Sequence[str], labels: Sequence[str], *, folds: int = FOL
     moved = True
     while moved:
         moved = False
-        for group in range(len(names)):
-            rest = held[fold[group]] - shares[group]
+        for place in range(len(names)):
+            rest = held[fold[place]] - shares[place]
             # What the squares of all shares would gain or lose by the move, half of it.
-            gain = (shares[group] * (held - rest)).sum(axis=1)
-            gain[fold[group]] = 0.0
+            gain = (shares[place] * (held - rest)).sum(axis=1)
+            gain[fold[place]] = 0.0
             best = int(np.argmin(gain))
             if gain[best] < -LEAST_GAIN:
-                held[fold[group]] = rest
-                held[best] += shares[group]
-                fold[group], moved = best, True
+                held[fold[place]] = rest
+                held[best] += shares[place]
+                fold[place], moved = best, True
     return np.asarray([fold[row[group]] for group in groups], np.int64)
 
 
