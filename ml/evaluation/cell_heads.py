@@ -21,7 +21,7 @@ Features = NDArray[np.float32]
 Codes = NDArray[np.int64]
 
 HEADS: Final = ("one", "two")
-RIDGES: Final = (3e-4, 3e-3, 3e-2)
+RIDGES: Final = (1e-4, 1e-3, 1e-2, 1e-1)
 """Inverse strengths C that are tried, of features with deviation 1."""
 
 ITERATIONS: Final = 300
@@ -152,7 +152,7 @@ def _fitted(scaled: Features, codes: Codes, ridge: float, cells: Codes | None = 
     power = WEIGHT_POWER if cells is None else 1.0
     _, place, counts = np.unique(counted, return_inverse=True, return_counts=True)
     weights = counts[place].astype(np.float64) ** -power
-    model = LogisticRegression(C=ridge, max_iter=ITERATIONS, tol=1e-3)
+    model = LogisticRegression(C=ridge, max_iter=ITERATIONS)
     return model.fit(scaled, codes, sample_weight=weights / weights.mean())
 
 

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.cells.normalisation import macenko, reinhard
+from ml.cells.normalisation import macenko, measure_reinhard, reinhard
 from ml.cells.single import CROP_UM, crop, crop_mask, cut_out, find_cell
 from ml.data.cells import DEEPAPL, MICROMETRES, PBC, Cells
 from ml.data.manifest import DataProblem, Item
@@ -42,8 +42,7 @@ REVISION: Final = 1
 SEED: Final = 20
 BATCH: Final = 64
 ADAPTING: Final = 2048
-"""Cells from which the statistics of batch normalisation are estimated anew; twice as many move them by less than the
-choice of cells does."""
+"""Cells from which the statistics of batch normalisation are estimated anew."""
 
 CUTS: Final = ("natural", "cutout")
 STAINS: Final = {"none": None, "reinhard": reinhard, "macenko": macenko}
@@ -94,6 +93,11 @@ class Variant:
 VARIANTS: Final = tuple(
     Variant(cut, stain, adapted) for adapted in (False, True) for cut in CUTS for stain in STAINS
 )
+
+
+BASELINE: Final = Variant("measured", "none", False)
+"""No network at all: the cell's area and the mean and deviation of its colour. Blasts are large and even, and how far
+that alone goes belongs beside every network."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +172,8 @@ def features_of(
 
     Kept as float16, which is finer than what any change of the picture moves.
     """
+    if variant == BASELINE:
+        return measurements(crops)
     facts = [REVISION, crops.key, variant.name, network.key]
     name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
     place = cache / f"pooled-{name}.npy"
@@ -182,6 +188,17 @@ def features_of(
         with saved_whole(place) as part:
             np.save(part, np.concatenate(rows))
     return np.asarray(np.load(place), np.float32)
+
+
+def measurements(crops: Crops) -> NDArray[np.float32]:
+    """(n, 8) of each cell: its area and the root of it as shares of the crop, and its colour's mean and deviation in
+    CIELAB (0 where a mask is too small for these)."""
+    rows = []
+    for pixels, mask in zip(crops.pixels, crops.masks, strict=True):
+        colour = measure_reinhard(pixels, mask)
+        area = float(mask.mean())
+        rows.append([area, area**0.5, *((*colour.mean, *colour.deviation) if colour else [0.0] * 6)])
+    return np.asarray(rows, np.float32)
 
 
 def adapting_crops(

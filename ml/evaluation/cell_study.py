@@ -2,12 +2,12 @@
 
     python -m ml.evaluation.cell_study --data DATA --weights FILE --out FILE.json [--variants NAME ...] [--size 128]
 
-Variants: cells in their surroundings or cut out; their stain as it is, or normalised over the cell by Reinhard's or
-Macenko's method; batch normalisation with ImageNet's statistics or estimated anew on cells; and one softmax head or
-two heads (blast or not; type). Heads are logistic regressions on pooled DenseNet-121 features, fitted to
-`deepapl-discovery` and `pbc-acevedo` together, judged on folds by patient that they did not see, and on
-`cnmc2019-fold1`, another hospital's cells, which nothing is fitted to. The best variant's heads are then shown
-pictures that were spoilt. Intervals draw whole patients anew.
+A baseline, the cell's area and mean colour without any network, and variants: cells in their surroundings or cut out;
+their stain as it is, or normalised over the cell by Reinhard's or Macenko's method; batch normalisation with
+ImageNet's statistics or estimated anew on cells; and one softmax head or two heads (blast or not; type). Heads are
+logistic regressions on pooled DenseNet-121 features, fitted to `deepapl-discovery` and `pbc-acevedo` together, judged
+on folds by patient that they did not see, and on `cnmc2019-fold1`, another hospital's cells, which nothing is fitted
+to. The best variant's heads are then shown pictures that were spoilt. Intervals draw whole patients anew.
 
 Beware when reading: the statistics of the adapted normalisation are estimated without labels on cells of all folds;
 `pbc-acevedo` names no patients, so its figures may flatter; and the best variant is best on the folds it is shown for.
@@ -36,6 +36,7 @@ from ml.evaluation.cell_figures import binary_figures, cell_figures, joined_figu
 from ml.evaluation.cell_heads import HEADS, Head, choose_ridge, cross_fitted, fit_head, source_told
 from ml.evaluation.cell_pictures import (
     ADAPTING,
+    BASELINE,
     SEED,
     SPOILT,
     VARIANTS,
@@ -199,7 +200,7 @@ def run(
         result["robustness"] = {"variant": [chosen["variant"], chosen["heads"]], "rows": {}}
     rows = result["robustness"]["rows"]
     if not set(SPOILT) <= set(rows):
-        variant = next(one for one in VARIANTS if one.name == chosen["variant"])
+        variant = next(one for one in (BASELINE, *VARIANTS) if one.name == chosen["variant"])
         heads = study.row(variant, chosen["heads"], study.features(variant))[1]
         for words, spoilt in SPOILT.items():
             if words not in rows:
@@ -215,7 +216,9 @@ def headline(row: Mapping[str, Any]) -> float:
 
 
 def _best(rows: Sequence[Mapping[str, Any]], name: str | None) -> Mapping[str, Any]:
-    return max((row for row in rows if name in (None, row["variant"])), key=headline)
+    """The variant named, else that of the largest headline area; the baseline only where there is nothing else."""
+    asked = [row for row in rows if name in (None, row["variant"])] or rows
+    return max([row for row in asked if row["variant"] != BASELINE.name] or asked, key=headline)
 
 
 def _begun(out: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -258,7 +261,7 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, required=True, help="JSON to write; the table goes beside it as .md"
     )
-    names = [variant.name for variant in VARIANTS]
+    names = [variant.name for variant in (BASELINE, *VARIANTS)]
     parser.add_argument(
         "--variants", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names)
     )
@@ -290,7 +293,7 @@ def main() -> None:
         "weights_sha256": weights, "resamples": arguments.resamples,
     }  # fmt: skip
     study = Study(cells, network, size=arguments.size, cache=cache, resamples=arguments.resamples)
-    chosen = [variant for variant in VARIANTS if variant.name in arguments.variants]
+    chosen = [variant for variant in (BASELINE, *VARIANTS) if variant.name in arguments.variants]
     result = run(study, arguments.out, facts, variants=chosen, best=arguments.best)
     print(markdown(result, best=_best(result["rows"], arguments.best)))
 

@@ -23,6 +23,7 @@ COLUMNS: Final = {
 }
 """Column -> where it is measured, and what."""
 
+CUTS: Final = {"natural": "natural crop", "cutout": "cut out", "measured": "area and mean colour alone"}
 STAINS: Final = {"none": "as it is", "reinhard": "Reinhard", "macenko": "Macenko"}
 
 
@@ -42,7 +43,7 @@ def markdown(result: Mapping[str, Any], *, best: Mapping[str, Any]) -> str:
     ]
     for row in result["rows"]:
         cells = [_words(_figure(row, *where)) for where in COLUMNS.values()]
-        cut = "cut out" if row["cut"] == "cutout" else "natural crop"
+        cut = CUTS[row["cut"]]
         statistics = "of cells" if row["adapted"] else "ImageNet's"
         lines.append(
             f"| {cut} | {STAINS[row['stain']]} | {statistics} | {row['heads']} | {' | '.join(cells)} |"

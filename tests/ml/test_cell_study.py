@@ -14,6 +14,7 @@ from ml.data.cells import CNMC, DEEPAPL, FOLDS, PBC, load_cells
 from ml.evaluation.cell_figures import JOINED, cell_figures, joined_figures
 from ml.evaluation.cell_heads import HEADS, RIDGES, choose_ridge, cross_fitted, fit_head, source_told
 from ml.evaluation.cell_pictures import (
+    BASELINE,
     SPOILT,
     VARIANTS,
     Network,
@@ -21,6 +22,7 @@ from ml.evaluation.cell_pictures import (
     adapt_normalisation,
     adapting_crops,
     crops_of,
+    measurements,
 )
 from ml.evaluation.cell_study import Study, _best, run
 from ml.evaluation.cell_table import markdown
@@ -227,6 +229,15 @@ def test_every_variant_shows_something_of_its_own(cells, tmp_path):
     assert len({variant.name for variant in VARIANTS}) == 12
 
 
+def test_the_baseline_knows_size_and_colour_alone(cells, tmp_path):
+    crops = crops_of(cells.manifest.items[:4], size=48, cache=tmp_path)
+    found = measurements(crops)
+    assert found.shape == (4, 8)
+    assert found[:, 0] == pytest.approx(crops.masks.mean(axis=(1, 2)))
+    moved = type(crops)(crops.pixels[:, ::-1], crops.masks[:, ::-1], crops.found, "upside down")
+    assert measurements(moved) == pytest.approx(found, abs=1e-3)
+
+
 def test_adapted_normalisation_has_the_statistics_of_the_pictures_and_the_same_weights():
     import keras
 
@@ -251,7 +262,7 @@ def test_a_whole_study_runs_and_goes_on_where_it_was(cells, tmp_path):
     cache, out = tmp_path / "cache", tmp_path / "study.json"
     network = Network(tiny, "tiny", lambda: adapting_crops(cells, size=48, cache=cache, count=16))
     study = Study(cells, network, size=48, cache=cache, resamples=20)
-    variants = [Variant("natural", "none", False), Variant("cutout", "reinhard", True)]
+    variants = [Variant("natural", "none", False), BASELINE, Variant("cutout", "reinhard", True)]
     facts = {"size": 48, "resamples": 20}
     run(study, out, facts, variants=variants[:1])
     seen = []
