@@ -64,6 +64,9 @@ _COUNTS: Final = {
     "drawn_c": (5, 9),
     "drawn_d": (6, 11),
 }
+CELL_KINDS: Final = tuple(_TYPES)
+"""What `draw_cell` can put into the middle: four mature types, and the leukocytes of the drawn classes."""
+
 _USUAL_AREA: Final = FIELD_WIDTH_UM**2 * 3 / 4
 _RED_CELLS: Final = (80, 150)
 _PLATELETS: Final = 9
@@ -118,3 +121,43 @@ def draw_field(
     for look, place in zip(looks, places, strict=False):  # those that found room
         slide.leukocyte(place, look)
     return slide.photograph()
+
+
+def draw_cell(
+    rng: np.random.Generator,
+    *,
+    kind: str = "neutrophil",
+    size: int = 256,
+    micrometres: float = 0.145,
+    crowding: float = 1.0,
+) -> tuple[RGB, float]:
+    """Draw one leukocyte in the middle of red cells, as an analyser cuts it out of a field.
+
+    Args:
+        rng: source of all randomness.
+        kind: one of `CELL_KINDS`.
+        size: side of the picture in pixels. micrometres: that a pixel shows.
+        crowding: how many red cells, as a share of the usual.
+
+    Returns:
+        (size, size, 3) uint8 RGB, and the leukocyte's radius in micrometres, which its outline follows roughly.
+
+    Raises:
+        ValueError: for an unknown kind, or a picture that shows less than a leukocyte or more than a field.
+    """
+    if kind not in CELL_KINDS:
+        raise ValueError(f"unknown kind {kind!r}, expected one of {', '.join(CELL_KINDS)}")
+    if not 20.0 <= size * micrometres <= FIELD_WIDTH_UM:
+        raise ValueError(
+            f"a picture of 20 to {FIELD_WIDTH_UM:g} micrometres can be drawn, not of {size * micrometres}"
+        )
+    slide = Slide(rng, round(FIELD_WIDTH_UM / micrometres), size)
+    look = _TYPES[kind]
+    place = (slide.width / 2, slide.height / 2, float(rng.uniform(*look.radius)))
+    count = int(rng.integers(*_RED_CELLS) * slide.area / _USUAL_AREA * crowding)
+    radii = rng.normal(3.75, 0.22, count).tolist()
+    for red_place in slide.places(radii, closeness=(0.72, 1.06), inset=-1.0, around=[place]):
+        slide.red_cell(red_place)
+    slide.leukocyte(place, look)
+    left = (slide.pixels[1] - size) // 2
+    return np.ascontiguousarray(slide.photograph()[:, left : left + size]), place[2]
