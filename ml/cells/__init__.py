@@ -1,0 +1,1 @@
+"""Leukocytes of a field: found, measured and cut out, one by one."""
