@@ -40,9 +40,13 @@ def find_circles(pixels: Pixels, leave_out: NDArray[np.bool_]) -> NDArray[np.flo
         inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
         votes = np.bincount(rows[inside] * width + columns[inside], minlength=height * width)
         sigma = max(_AWAY * radius, 0.8)
-        shares = cv2.GaussianBlur(votes.reshape(height, width).astype(np.float32), (0, 0), sigma) * (sigma * sigma / radius)
+        shares = cv2.GaussianBlur(votes.reshape(height, width).astype(np.float32), (0, 0), sigma) * (
+            sigma * sigma / radius
+        )
         reach = 2 * int(max(0.6 * radius, 2)) + 1
-        peaks = (shares >= cv2.dilate(shares, np.ones((reach, reach), np.uint8)) - 1e-7) & (shares > _least(radius))
+        peaks = (shares >= cv2.dilate(shares, np.ones((reach, reach), np.uint8)) - 1e-7) & (
+            shares > _least(radius)
+        )
         found += [
             (float(x), float(y), radius, float(shares[y, x]))
             for y, x in np.argwhere(peaks & ~leave_out).tolist()
@@ -65,7 +69,9 @@ def _edges(pixels: Pixels, leave_out: NDArray[np.bool_]) -> tuple[Plane, Plane, 
     across, down = across[..., channel], down[..., channel]
     steepness = np.hypot(across, down)
     usual = max(float(np.percentile(steepness, 80)), 8.0)
-    edges = cv2.Canny(across.astype(np.int16), down.astype(np.int16), 0.3 * usual, 0.72 * usual, L2gradient=True)
+    edges = cv2.Canny(
+        across.astype(np.int16), down.astype(np.int16), 0.3 * usual, 0.72 * usual, L2gradient=True
+    )
     ys, xs = np.nonzero((edges > 0) & ~leave_out)
     length = np.maximum(steepness[ys, xs], 1e-6)
     return (

@@ -7,6 +7,7 @@ Nobody drew outlines in the public sets, so the truth is made from what there is
   every box and no platelet is the rest.
 * Taleqani fields, the demo fields' twins left out: nuclei by colour (`ml.imaging.nuclei`), which works on that stain;
   what is near them is left out, for nobody knows where the cytoplasm ends.
+* Drawn fields (`ml.drawing`), whose truth is known: cytoplasm among grey and lavender red cells, which neither set has.
 
 Each picture is shown at a random scale and in a random stain: gains of the channels' densities, and a mixture of them.
 """
@@ -23,8 +24,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.cells.drawn import drawn_with_truth
 from ml.cells.pixels import CYTOPLASM, NUCLEUS, OTHER, STORED, PixelNetwork
 from ml.cells.stain import FEATURES, glass_colour, optical_density, pixel_features
+from ml.drawing import KINDS
+from ml.drawn_slide import FIELD_WIDTH_UM
 from ml.imaging.nuclei import nucleus_mask
 from ml.imaging.reading import read_image
 
@@ -41,6 +45,7 @@ _RED_CELL_PIXELS: Final = (12.0, 45.0)
 _A_PICTURE: Final = 240
 _TALEQANI_RED_CELL: Final = 14.0
 _TALEQANI: Final = 700
+_DRAWN: Final = 250
 
 
 def boxes_of(path: Path, width: int, height: int) -> NDArray[np.float64]:
@@ -118,7 +123,7 @@ def samples(data: Path, rng: np.random.Generator) -> Iterator[tuple[NDArray[np.f
         boxes = boxes_of(data / f"txl-pbc-v2/labels/train/{path.stem}.txt", pixels.shape[1], pixels.shape[0])
         red_cells = boxes[boxes[:, 0] == RED_CELL]
         across = float(np.median(np.sqrt(red_cells[:, 3] * red_cells[:, 4]))) if len(red_cells) > 2 else 100.0
-        yield _drawn(pixels, labelled_boxes(pixels, boxes), across, rng)
+        yield _shown(pixels, labelled_boxes(pixels, boxes), across, rng)
     twins = set()
     with (data / "demo-fields/index.csv").open(newline="") as listed:
         twins = {Path(row["same_field_as"]).name for row in csv.DictReader(listed)}
@@ -126,10 +131,20 @@ def samples(data: Path, rng: np.random.Generator) -> Iterator[tuple[NDArray[np.f
     for index in np.linspace(0, len(fields) - 1, min(_TALEQANI, len(fields))).astype(int):
         pixels = read_image(fields[index]).pixels
         pixels = np.asarray(cv2.resize(pixels, (448, 336), interpolation=cv2.INTER_CUBIC), np.uint8)
-        yield _drawn(pixels, labelled_by_colour(pixels), 2 * _TALEQANI_RED_CELL, rng)
+        yield _shown(pixels, labelled_by_colour(pixels), 2 * _TALEQANI_RED_CELL, rng)
+    for index in range(_DRAWN):
+        pixels, truth = drawn_with_truth(
+            np.random.default_rng((7, index)), width=448, height=336, kind=KINDS[index % len(KINDS)]
+        )
+        labels = np.full(truth.labels.shape, OTHER, np.int8)
+        labels[truth.labels > 0] = CYTOPLASM
+        labels[truth.nuclei] = NUCLEUS
+        rim = cv2.morphologyEx(labels.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+        labels[rim > 0] = UNKNOWN
+        yield _shown(pixels, labels, 7.5 / (FIELD_WIDTH_UM / 448), rng)
 
 
-def _drawn(
+def _shown(
     pixels: Pixels, labels: Labels, red_cell: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], Labels]:
     scale = float(np.exp(rng.uniform(*np.log(_RED_CELL_PIXELS)))) / red_cell
@@ -155,7 +170,9 @@ def train(data: Path, *, seed: int = 1) -> PixelNetwork:
     pairs = list(samples(data, rng))
     rows, labels = np.concatenate([pair[0] for pair in pairs]), np.concatenate([pair[1] for pair in pairs])
     middle, spread = rows.mean(axis=0), rows.std(axis=0) + 1e-6
-    learner = MLPClassifier(HIDDEN, alpha=1e-4, batch_size=1024, learning_rate_init=3e-3, max_iter=25, random_state=seed)
+    learner = MLPClassifier(
+        HIDDEN, alpha=1e-4, batch_size=1024, learning_rate_init=3e-3, max_iter=25, random_state=seed
+    )
     learner.fit((rows - middle) / spread, labels)
     weights = [np.asarray(weight, np.float32) for weight in learner.coefs_]
     biases = [np.asarray(bias, np.float32) for bias in learner.intercepts_]
@@ -168,7 +185,9 @@ def train(data: Path, *, seed: int = 1) -> PixelNetwork:
 
 def main() -> int:
     """Train and store."""
-    parser = argparse.ArgumentParser(prog="python -m ml.cells.pixel_training", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m ml.cells.pixel_training", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--data", type=Path, required=True, help="the folder of the public sets")
     parser.add_argument("--out", type=Path, default=STORED)
     options = parser.parse_args()

@@ -1,10 +1,10 @@
 """How many micrometres a pixel is, read off the red cells.
 
-A red cell is about 7.5 um across in a dried smear, and nearly every field holds dozens. They are found as circles: every
-edge pixel votes for the middles that lie on its dense side, a radius away (the gradient Hough transform; Kimme, Ballard
-and Sklansky 1975, Communications of the ACM 18, 120). The rim of a pale middle has its dense side outside and votes for
-nothing in particular, and of touching and overlapping cells the visible arcs still agree, where a threshold sees one blob.
-The commonest radius is the red cells'; leukocytes, which are larger, are left out beforehand.
+A red cell is about 7.5 um across in a dried smear, and nearly every field holds dozens. They are found as circles:
+every edge pixel votes for the middles that lie on its dense side, a radius away (the gradient Hough transform; Kimme,
+Ballard and Sklansky 1975, Communications of the ACM 18, 120). The rim of a pale middle has its dense side outside and
+votes for nothing in particular, and of touching and overlapping cells the visible arcs still agree, where a threshold
+sees one blob. The commonest radius is the red cells'; leukocytes, which are larger, are left out beforehand.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ CELLS_ACROSS: Final = 16.0
 """Red cells that fit side by side into a field's longer side, where there is nothing to measure: 120 um, about what a
 common camera sees through a 100x objective."""
 
-LOOKS: Final = ((288, 6), (640, 24), (1280, 60))
-"""Longer side in pixels at which red cells are sought, and how many must agree for no finer look. At 100x they are some
-20 pixels wide in the first look, at 40x 8; the finer ones see fields taken with weaker objectives."""
+LOOKS: Final = ((288, 6), (208, 6), (640, 24), (1280, 60))
+"""Longer side in pixels at which red cells are sought, and how many must agree for no finer look. At 100x they are
+some 20 pixels wide in the first look, at 40x 8. The coarser second look sees arcs in crowded and blurred fields that the first
+does not; the finer ones see fields taken with weaker objectives."""
 
 FEW: Final = 2
 """Red cells; fewer make no measurement."""
@@ -74,34 +75,41 @@ class Scale:
 
 
 def measure_scale(pixels: Pixels) -> Scale:
-    """Measure the red cells of an (H, W, 3) uint8 RGB field. Takes 40 ms at 100x, up to 300 ms at weaker magnification."""
-    first: tuple[float, int, float] | None = None
-    leukocyte = 0.0
-    before = 0
+    """Measure the red cells of an (H, W, 3) uint8 RGB field.
+
+    Takes 40 ms at 100x, up to 300 ms at weaker magnification.
+    """
+    best, leukocyte = (0.0, 0, 0.0), 0.0
+    leukocytes: NDArray[np.uint8] | None = None
+    seen: set[int] = set()
     for side, enough in LOOKS:
         small, shrink = _reduced(pixels, side)
-        if max(small.shape) == before:
-            break  # the picture has no finer look
-        before = max(small.shape)
-        if first is None:
+        if max(small.shape) in seen:
+            continue  # the picture has no finer look
+        seen.add(max(small.shape))
+        if leukocytes is None:
             leukocytes, leukocyte = _leukocytes(small)
             leukocyte /= shrink
-        else:
-            leukocytes = np.asarray(
-                cv2.resize(leukocytes, (small.shape[1], small.shape[0]), interpolation=cv2.INTER_NEAREST), np.uint8
-            )
-        radius, agreeing, share = _commonest(find_circles(small, leukocytes > 0))
-        if first is None:
-            first = (radius / shrink, agreeing, share)
+        size = (small.shape[1], small.shape[0])
+        hidden = cv2.resize(leukocytes, size, interpolation=cv2.INTER_NEAREST) > 0
+        radius, agreeing, share = _commonest(find_circles(small, hidden))
+        coarse = side <= LOOKS[0][0]
+        if agreeing >= enough or (coarse and agreeing * share > best[1] * best[2]):
+            best = (radius / shrink, agreeing, share)
         if agreeing >= enough:
-            first = (radius / shrink, agreeing, share)
             break
-    if first is None or first[1] < FEW:
-        across = leukocyte * RED_CELL_UM / LEUKOCYTE_UM or max(pixels.shape[:2]) / CELLS_ACROSS
-        return Scale(RED_CELL_UM / across, across, 0, 0.0, False)
-    across = first[0] * _DIAMETER
-    confidence = min(1.0, first[1] / 10.0) * min(1.0, 1.4 * first[2])
-    return Scale(RED_CELL_UM / across, across, first[1], confidence, True)
+    radius, agreeing, share = best
+    if agreeing < FEW:
+        return assumed_scale(pixels, leukocyte)
+    across = radius * _DIAMETER
+    confidence = min(1.0, agreeing / 10.0) * min(1.0, 1.4 * share)
+    return Scale(RED_CELL_UM / across, across, agreeing, confidence, True)
+
+
+def assumed_scale(pixels: Pixels, leukocyte: float = 0.0) -> Scale:
+    """A scale that was not measured: from the usual diameter of the leukocytes in pixels, or a usual field's width."""
+    across = leukocyte * RED_CELL_UM / LEUKOCYTE_UM or max(pixels.shape[:2]) / CELLS_ACROSS
+    return Scale(RED_CELL_UM / across, across, 0, 0.0, False)
 
 
 def _reduced(pixels: Pixels, side: int) -> tuple[Pixels, float]:
@@ -118,7 +126,7 @@ def _leukocytes(small: Pixels) -> tuple[NDArray[np.uint8], float]:
     nuclei = np.asarray(cv2.morphologyEx(nuclei, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)), np.uint8)
     cells = (odds[..., NUCLEUS] + odds[..., CYTOPLASM] > 0.5).astype(np.uint8)
     cells = np.asarray(cv2.morphologyEx(cells, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8)), np.uint8)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(cells)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(cells)
     seeds = np.unique(labels[nuclei > 0])
     areas = stats[seeds[seeds > 0], cv2.CC_STAT_AREA]
     areas = areas[areas >= 0.15 * areas.max()] if len(areas) else areas
