@@ -24,6 +24,9 @@ MOST_THICKNESS_UM: Final = 12.5
 """Inscribed radius of one cell."""
 
 
+LEAST_CONFIDENCE: Final = 0.35
+"""Below, a region of a leukocyte's size is taken for debris."""
+
 SMEARED_SURENESS, SMEARED_SOLIDITY = 0.92, 0.88
 """A ragged nucleus of unsure colour without cytoplasm is smeared. Whole leukocytes of the demo fields without cytoplasm
 have a solidity of at least 0.91."""
@@ -75,6 +78,8 @@ def _name(region: Region, usual: float) -> tuple[Kind, float]:
         * _ramp(region.solidity, 0.55, 0.80)
         * _ramp(region.thickness, 1.2, 2.4)
     )
+    if leukocyte < LEAST_CONFIDENCE:
+        return Kind.PRECIPITATE, 1.0 - leukocyte
     return Kind.LEUKOCYTE, leukocyte
 
 

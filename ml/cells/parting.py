@@ -23,9 +23,9 @@ that overlap by a third of their diameter reach it."""
 
 APART: Final = 0.85
 APART_NECK: Final = 0.88
-"""Cells pressed against each other narrow less: there, two peaks whose inscribed circles hardly overlap (middles at least
-`APART` of the sum of their radii apart) are two cells up to this neck. One cell as long as that is rare, and none without
-a waist."""
+"""Cells pressed against each other narrow less: there, two peaks whose inscribed circles hardly overlap (middles at
+least `APART` of the sum of their radii apart) are two cells up to this neck. One cell as long as that is rare, and none
+without a waist."""
 
 LEAST_RADIUS_UM: Final = 2.0
 """Inscribed radius of a cell; a thinner part is a bulge or a lobe. A small lymphocyte has 3.5 um."""

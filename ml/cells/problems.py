@@ -18,7 +18,7 @@ from ml.cells.stain import glass_colour, optical_density
 
 Pixels = NDArray[np.uint8]
 
-BLANK: Final = "The field is blank: there is nothing stained in it."
+BLANK: Final = "The field is blank: nothing stained can be seen in it."
 GREY: Final = "The picture has no colour: leukocytes are found by their stain."
 NOT_A_SMEAR: Final = "This is no stained smear: its colours do not occur in one."
 CHANNELS_SWAPPED: Final = "Red and blue are swapped in this picture: its nuclei are red instead of violet."
@@ -31,6 +31,9 @@ NO_LEUKOCYTE: Final = "No leukocyte was found."
 
 LEAST_DENSITY: Final = 0.10
 """Natural optical density that 0.5 % of the pixels exceed. Real fields: 0.46 at least."""
+
+LEAST_GLASS: Final = 20.0
+"""Brightest channel of the empty glass, 0..255. Real fields: 168 at least."""
 
 LEAST_CHROMA: Final = 0.03
 """Largest difference of the channels' densities that 2 % of the pixels exceed. Greyscale: 0 to 0.01 by JPEG."""
@@ -62,9 +65,10 @@ def picture_problem(pixels: Pixels) -> str:
     size = (max(round(width * shrink), 1), max(round(height * shrink), 1))
     small = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
     small = np.asarray(cv2.GaussianBlur(small, (0, 0), 0.7), np.uint8)
-    density = optical_density(small, glass_colour(small))
+    glass = glass_colour(small)
+    density = optical_density(small, glass)
     red, green, blue = (density[..., channel] for channel in range(3))
-    if np.percentile(density.max(axis=-1), 99.5) < LEAST_DENSITY:
+    if glass.max() < LEAST_GLASS or np.percentile(density.max(axis=-1), 99.5) < LEAST_DENSITY:
         return BLANK
     if np.percentile(density.max(axis=-1) - density.min(axis=-1), 98) < LEAST_CHROMA:
         return GREY

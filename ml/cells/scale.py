@@ -33,8 +33,8 @@ common camera sees through a 100x objective."""
 
 LOOKS: Final = ((288, 6), (208, 6), (640, 24), (1280, 60))
 """Longer side in pixels at which red cells are sought, and how many must agree for no finer look. At 100x they are
-some 20 pixels wide in the first look, at 40x 8. The coarser second look sees arcs in crowded and blurred fields that the first
-does not; the finer ones see fields taken with weaker objectives."""
+some 20 pixels wide in the first look, at 40x 8. The coarser second look sees arcs in crowded and blurred fields that
+the first does not; the finer ones see fields taken with weaker objectives."""
 
 FEW: Final = 2
 """Red cells; fewer make no measurement."""

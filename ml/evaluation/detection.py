@@ -1,7 +1,8 @@
 """`python -m ml.evaluation.detection`: how many leukocytes the detector finds, and how many it makes up.
 
 With `--data FOLDER` on a set in YOLO's format with classes WBC, RBC and Platelets (txl-pbc-v2): boxes at an
-intersection over union of 0.5, by picture size; cells that the picture cuts count like all others, for they have boxes there too.
+intersection over union of 0.5, by picture size; cells that the picture cuts count like all others, for they have boxes
+there too.
 With `--marks FOLDER` on the demo fields: a leukocyte is found when its mark (`demo_marks.json`) lies in the outline of
 one detected leukocyte and no other mark does. Cells that the picture cuts stand apart: they are to be marked as such.
 """
