@@ -27,7 +27,7 @@ from ml.evaluation.intervals import Figure
 from ml.imaging.reading import read_image
 
 MARKS: Final = Path(__file__).with_name("demo_marks.json")
-SUFFIXES: Final = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"}
+SUFFIXES: Final = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
 
 _COLOURS: Final = {
     Kind.LEUKOCYTE: (0, 150, 0),
@@ -54,9 +54,11 @@ def judge_boxes(
     """Judge a part of a set in YOLO's format; one row for all and one for each picture size.
 
     Raises:
-        FileNotFoundError: there is no such part.
+        FileNotFoundError: there is no such part, or no picture in it.
     """
     paths = [path for path in sorted((folder / "images" / part).iterdir()) if path.suffix.lower() in SUFFIXES]
+    if not paths:
+        raise FileNotFoundError(f"There is no picture in {folder / 'images' / part}.")
     counted: dict[str, list[Counted]] = {}
     for path in paths[:most]:
         pixels = read_image(path).pixels
