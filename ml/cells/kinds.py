@@ -72,10 +72,11 @@ def _name(region: Region, usual: float) -> tuple[Kind, float]:
         )
     if _smeared(region, usual):
         return Kind.SMUDGE, _ramp(region.solidity, 1.1, 0.7)
+    naked = region.nucleus_area > _NAKED * region.area
     leukocyte = (
         _ramp(region.sureness, 0.60, 0.90)
         * _ramp(region.nucleus_area, 0.5 * least, 2.0 * least)
-        * _ramp(region.solidity, 0.55, 0.80)
+        * (_ramp(region.solidity, 0.55, 0.80) if naked else 0.99)  # lobes lie apart in their cytoplasm
         * _ramp(region.thickness, 1.2, 2.4)
     )
     if leukocyte < LEAST_CONFIDENCE:

@@ -48,6 +48,10 @@ MOST_BLUE_OVER_RED: Final = 0.12
 """Density in blue over that in red of the densest 3 %. Nuclei: -0.12 at most in Taleqani and drawn fields; up to 0.31
 in crops of txl-pbc-v2, hence the second look at the swapped picture."""
 
+MOST_NUCLEI: Final = 0.30
+"""Share of nuclei in a swapped picture. Where red cells are crimson on greenish glass (crops of 256 pixels in
+txl-pbc-v2's training and validation parts), swapping turns them violet: 0.35 at least."""
+
 LEAST_RED_CELL: Final = 8.0
 """Pixels across a red cell. In Taleqani's fields of 224 pixels it has 14."""
 
@@ -77,10 +81,10 @@ def picture_problem(pixels: Pixels) -> str:
     if yellow > MOST_YELLOW or cold > MOST_COLD:
         return NOT_A_SMEAR
     dense = green >= np.percentile(green, 97)
-    if float(np.median((blue - red)[dense])) > MOST_BLUE_OVER_RED and _nuclei(small[..., ::-1]) > 2 * _nuclei(
-        small
-    ):
-        return CHANNELS_SWAPPED
+    if float(np.median((blue - red)[dense])) > MOST_BLUE_OVER_RED:
+        swapped = _nuclei(small[..., ::-1])
+        if 2 * _nuclei(small) < swapped < MOST_NUCLEI:
+            return CHANNELS_SWAPPED
     return ""
 
 
