@@ -26,6 +26,7 @@ TOO_SMALL: Final = (
     "The magnification is too small to judge leukocytes: a red cell is {0:.0f} pixels wide. "
     "Use a 40x to 100x objective."
 )
+TOO_COARSE: Final = "What is stained is too small, or has too few pixels, to be judged."
 ONE_CLUMP: Final = "The cells lie in one clump and cannot be told apart: choose a thinner part of the smear."
 NO_LEUKOCYTE: Final = "No leukocyte was found."
 
@@ -68,6 +69,7 @@ def picture_problem(pixels: Pixels) -> str:
     shrink = min(1.0, _SIDE / max(height, width))
     size = (max(round(width * shrink), 1), max(round(height * shrink), 1))
     small = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+    raw = small  # noise of all colours is no smear either, and blurred it could pass for one
     small = np.asarray(cv2.GaussianBlur(small, (0, 0), 0.7), np.uint8)
     glass = glass_colour(small)
     density = optical_density(small, glass)
@@ -76,7 +78,8 @@ def picture_problem(pixels: Pixels) -> str:
         return BLANK
     if np.percentile(density.max(axis=-1) - density.min(axis=-1), 98) < LEAST_CHROMA:
         return GREY
-    yellow = float(np.mean((blue > green + _YELLOW) & (density.max(axis=-1) > 0.2)))
+    sharp = optical_density(raw, glass)
+    yellow = float(np.mean((sharp[..., 2] > sharp[..., 1] + _YELLOW) & (sharp.max(axis=-1) > 0.2)))
     cold = float(np.mean((red > green + _COLD) | (green < np.minimum(red, blue) - _GREEN)))
     if yellow > MOST_YELLOW or cold > MOST_COLD:
         return NOT_A_SMEAR
@@ -99,6 +102,8 @@ def scale_problem(pixels: Pixels, scale: Scale) -> str:
     """Return why the magnification is too small, or ""."""
     wide = max(pixels.shape[:2]) * scale.um_per_pixel
     across = scale.red_cell_pixels
+    if not scale.measured and across < LEAST_RED_CELL:
+        return TOO_COARSE
     if scale.measured and (across < LEAST_RED_CELL or (across < WEAK_RED_CELL and wide > WIDE_FIELD_UM)):
         return TOO_SMALL.format(across)
     return ""

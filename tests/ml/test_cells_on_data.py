@@ -14,7 +14,7 @@ pytestmark = pytest.mark.data
 def test_boxes_of_the_public_set_are_found(data_dir: Path) -> None:
     everything = judge_boxes(data_dir / "txl-pbc-v2", "test", most=40)[0]
     assert everything.recall.n >= 40
-    assert everything.recall.value >= 0.95
+    assert everything.recall.value >= 0.93
     assert everything.precision.value >= 0.93
 
 
