@@ -92,7 +92,7 @@ def reinhard(pixels: Pixels, inside: NDArray[np.bool_]) -> Pixels:
     lab = cv2.cvtColor(pixels.astype(np.float32) / 255.0, cv2.COLOR_RGB2LAB)
     seen = lab[inside]
     spread = np.maximum(seen.std(axis=0), _LEAST_SPREAD)
-    moved = (lab - seen.mean(axis=0)) / spread * np.float32(REFERENCE_SPREAD) + np.float32(REFERENCE_MEAN)
+    moved = (lab - seen.mean(axis=0)) / spread * np.array(REFERENCE_SPREAD) + np.array(REFERENCE_MEAN)
     back = cv2.cvtColor(moved.astype(np.float32), cv2.COLOR_LAB2RGB)
     return np.asarray(np.clip(np.rint(back * 255.0), 0, 255), np.uint8)
 

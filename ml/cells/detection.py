@@ -135,17 +135,19 @@ def find_regions(picture: Pixels, um: float) -> list[Region]:
 
 def masks(odds: Plane, um: float) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return nuclei and cells, (h, w) uint8 of 0 and 1, from (h, w, 3) probabilities."""
-    nuclei = (odds[..., NUCLEUS] > 0.5).astype(np.uint8)
-    nuclei = cv2.morphologyEx(nuclei, cv2.MORPH_OPEN, disc(0.4, um))
-    whole = (odds[..., NUCLEUS] + odds[..., CYTOPLASM] > _CELL).astype(np.uint8)
-    whole = cv2.morphologyEx(whole, cv2.MORPH_OPEN, disc(1.6, um))
-    near = cv2.dilate(nuclei, disc(_REACH_UM, um))
+    nuclei = _opened(odds[..., NUCLEUS] > 0.5, 0.4, um)
+    whole = _opened(odds[..., NUCLEUS] + odds[..., CYTOPLASM] > _CELL, 1.6, um)
+    near = np.asarray(cv2.dilate(nuclei, disc(_REACH_UM, um)), np.uint8)
     cells = _filled(((whole & near) | nuclei).astype(np.uint8))
     # What is connected to a nucleus.
     _, blobs = cv2.connectedComponents(cells, connectivity=4)
     with_nucleus = np.unique(blobs[nuclei > 0])
     kept = np.isin(blobs, with_nucleus[with_nucleus > 0]).astype(np.uint8)
-    return np.asarray(nuclei, np.uint8), np.asarray(kept, np.uint8)
+    return nuclei, kept
+
+
+def _opened(mask: NDArray[np.bool_], radius_um: float, um: float) -> NDArray[np.uint8]:
+    return np.asarray(cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, disc(radius_um, um)), np.uint8)
 
 
 def _filled(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:

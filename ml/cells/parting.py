@@ -57,7 +57,7 @@ def _part_blob(blob: Mask, edges: tuple[bool, bool, bool, bool], um: float) -> L
     distance = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[
         top : top + blob.shape[0], left : left + blob.shape[1]
     ]
-    smooth = cv2.GaussianBlur(distance, (0, 0), 0.4 / um)
+    smooth = np.asarray(cv2.GaussianBlur(distance, (0, 0), 0.4 / um), np.float32)
     reach = 2 * round(2.0 / um) + 1
     peaks = (
         smooth >= cv2.dilate(smooth, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))) - 1e-6

@@ -109,9 +109,9 @@ def another_look(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     mixture = np.eye(3) + rng.normal(0, 0.05, (3, 3))
     gains = np.exp(rng.normal(0, 0.22) + rng.normal(0, 0.10, 3))
     lamp = np.clip(glass * np.exp(rng.normal(0, 0.05, 3)), 120, 253)
-    image = lamp * np.exp(-(density @ mixture.T) * gains)
+    image = np.asarray(lamp * np.exp(-(density @ mixture.T) * gains), np.float64)
     if rng.random() < 0.3:
-        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.2))
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.2)), np.float64)
     image += rng.normal(0, rng.uniform(0, 4), image.shape)
     return np.asarray(np.clip(np.rint(image), 0, 255), np.uint8)
 

@@ -56,7 +56,7 @@ def stained(density: Plane) -> NDArray[np.bool_]:
 def pixel_features(pixels: Pixels) -> Plane:
     """Return (H, W, `FEATURES`) float32 of an (H, W, 3) uint8 RGB field at the working scale."""
     density = optical_density(pixels, glass_colour(pixels))
-    near = cv2.GaussianBlur(density, (0, 0), _NEAR)
+    near = np.asarray(cv2.GaussianBlur(density, (0, 0), _NEAR), np.float32)
     wide = cv2.GaussianBlur(density, (0, 0), _WIDE)
     chroma = near / (np.abs(near).sum(axis=-1, keepdims=True) + 0.15)
     inside = stained(near)
