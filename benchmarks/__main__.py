@@ -16,6 +16,7 @@ from ml.bundle import SHIPPED
 
 BENCHMARKS = {
     "prediction": "predict and explain one field, against model.predict and tf-keras-vis",
+    "detection": "leukocytes of a 2592x1944 field",
     "worker": "a worker's start and memory, and the web process's memory",
     "upload": "upload to visible result through the running application",
     "training": "the input pipeline against bare training steps, a search's trials, memory for 2,775 fields",

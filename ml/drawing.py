@@ -79,6 +79,7 @@ def draw_field(
     height: int = 768,
     kind: str = "normal",
     leukocytes: int | None = None,
+    slide_type: type[Slide] = Slide,
 ) -> RGB:
     """Draw one field.
 
@@ -90,6 +91,7 @@ def draw_field(
         width, height: of the picture in pixels, at least 32.
         kind: "normal" for a mixture of mature leukocytes, or one of `DRAWN_CLASSES`.
         leukocytes: how many; drawn at random by kind when None.
+        slide_type: what to draw on; one that records where things lie, for instance.
 
     Returns:
         (height, width, 3) uint8 RGB.
@@ -101,7 +103,7 @@ def draw_field(
         raise ValueError(f"unknown kind {kind!r}, expected one of {', '.join(KINDS)}")
     if min(width, height) < 32:
         raise ValueError(f"a field needs at least 32x32 pixels, got {width}x{height}")
-    slide = Slide(rng, width, height)
+    slide = slide_type(rng, width, height)
     count = int(rng.integers(*_COUNTS[kind], endpoint=True)) if leukocytes is None else leukocytes
     if kind == "normal":
         shares = list(_NORMAL_DIFFERENTIAL.values())
