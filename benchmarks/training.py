@@ -20,6 +20,7 @@ import psutil
 
 from benchmarks.fields import drawn_fields, real_fields
 from benchmarks.measuring import Figure, Report, at_least, at_most
+from ml.memory import give_back
 
 FIELDS = 2775
 DISTINCT = 96
@@ -41,6 +42,7 @@ def run(options: argparse.Namespace) -> Report:
         images = _fields(place / "fields.npy", report)
         for size in SIZES:
             _measure_pipeline(images, size, report)
+            give_back()  # as a training does between its stages
         _measure_search(images, place, report)
     report.figures.append(at_most("memory at its highest, all of the above", [_peak()], "MB", 6000))
     return report

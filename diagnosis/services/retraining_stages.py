@@ -103,8 +103,10 @@ class Stages:
             shutil.rmtree(
                 folder, ignore_errors=True
             )  # half a bundle of a killed run; never one that was published
+        from ml.memory import give_back
         from ml.training import Stop, train
 
+        give_back()  # what the search used
         parts = self._examples()
         self._enter(REFIT)
 
