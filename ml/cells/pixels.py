@@ -51,7 +51,7 @@ class PixelNetwork:
         """Write the arrays to a compressed .npz."""
         arrays = {f"weight{i}": array for i, array in enumerate(self.weights)}
         arrays |= {f"bias{i}": array for i, array in enumerate(self.biases)}
-        np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(path, allow_pickle=False, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> PixelNetwork:

@@ -1,4 +1,4 @@
-"""The leukocyte in the middle of a single-cell picture: its mask, a crop of fixed size on the slide, and its cut-out.
+"""The leukocyte in the middle of a single-cell picture: its mask (`ml.cells.cutout` shows it at one size).
 
 Classical image processing, for pictures that an analyser or a person has centred on one cell already. Colour is read
 as optical density over the picture's own empty glass, where a stain adds up (Beer and Lambert), and only as its
@@ -39,13 +39,6 @@ from ml.imaging.preprocessing import background_colour
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 FloatArray = NDArray[np.float32]
-
-CROP_UM: Final = 28.0
-"""Side of the square that a cell is shown in. The largest, promonocytes, are 21 micrometres across in the median and 23
-in the largest twentieth (circles of the same area)."""
-
-GROUND: Final = (240, 240, 240)
-"""Colour around a cut-out cell: what empty glass is brought to elsewhere (`Preprocessing.white`)."""
 
 STAINED: Final = 0.12
 """Natural optical density of green that is no longer empty glass; noise stays below 0.05."""
@@ -138,51 +131,6 @@ def cut_out_on_black(pixels: Pixels) -> bool:
     black = pixels.max(axis=2) <= BLACK
     rim = np.concatenate([black[0], black[-1], black[:, 0], black[:, -1]])
     return bool(black.mean() > 0.4 and rim.mean() > 0.9)
-
-
-def crop(
-    pixels: NDArray[np.uint8],
-    centre: tuple[float, float],
-    micrometres: float,
-    *,
-    size: int,
-    side: float = CROP_UM,
-) -> NDArray[np.uint8]:
-    """A square of the slide around a place, never squashed: (H, W, 3) or (H, W) uint8 -> (size, size, ...).
-
-    What lies beyond the picture is its edge, repeated: empty glass mostly, and black around a cell on black.
-
-    Args:
-        centre: (x, y) in pixels. micrometres: that a pixel shows. side: of the square, in micrometres.
-    """
-    step = side / size / micrometres
-    left, top = (place - side / micrometres / 2 for place in centre)
-    if step > 1:
-        # Averaged before it is thinned out; bilinear sampling alone would skip pixels.
-        pixels = np.asarray(cv2.GaussianBlur(pixels, (0, 0), 0.4 * step), np.uint8)
-    # A pixel's middle lies half a pixel from its edge, in both pictures.
-    way = np.array([[step, 0, left + step / 2], [0, step, top + step / 2]], np.float64)
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    found = cv2.warpAffine(pixels, way, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(found, np.uint8)
-
-
-def crop_mask(
-    mask: Mask, centre: tuple[float, float], micrometres: float, *, size: int, side: float = CROP_UM
-) -> Mask:
-    """The mask of the same square as `crop`: (H, W) bool -> (size, size) bool."""
-    # Beyond the picture there is no cell, even where the edge cuts one off.
-    margin = 2 + int(2 * side / size / micrometres)
-    levels = cv2.copyMakeBorder(
-        mask.astype(np.uint8) * 255, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=0
-    )
-    place = (centre[0] + margin, centre[1] + margin)
-    return crop(np.asarray(levels, np.uint8), place, micrometres, size=size, side=side) > 127
-
-
-def cut_out(pixels: Pixels, mask: Mask, ground: tuple[int, int, int] = GROUND) -> Pixels:
-    """The cell alone: (H, W, 3) uint8 RGB, `ground` wherever `mask` (H, W) is false."""
-    return np.where(mask[..., None], pixels, np.asarray(ground, np.uint8))
 
 
 def _middle(pixels: Pixels) -> tuple[float, float]:

@@ -17,8 +17,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.cells.cutout import CROP_UM, alone, square, square_mask
 from ml.cells.normalisation import macenko, measure_reinhard, reinhard
-from ml.cells.single import CROP_UM, crop, crop_mask, cut_out, find_cell
+from ml.cells.single import find_cell
 from ml.data.cells import DEEPAPL, MICROMETRES, PBC, Cells
 from ml.data.manifest import DataProblem, Item
 from ml.evaluation.repaint import choose_targets, repaint, six_colour_numbers
@@ -86,7 +87,7 @@ class Variant:
         shown = []
         for pixels, mask in zip(crops, masks, strict=True):
             stained = pixels if way is None else way(pixels, mask)
-            shown.append(cut_out(stained, mask) if self.cut == "cutout" else stained)
+            shown.append(alone(stained, mask) if self.cut == "cutout" else stained)
         return np.stack(shown)
 
 
@@ -149,8 +150,8 @@ def crops_of(
         for i, item in enumerate(items):
             picture, micrometres = spoil(i, _read(item), float(item.columns[MICROMETRES]))
             cell = find_cell(picture, micrometres)
-            pixels[i] = crop(picture, cell.centre, micrometres, size=size)
-            masks[i] = crop_mask(cell.mask, cell.centre, micrometres, size=size)
+            pixels[i] = square(picture, cell.centre, micrometres, size=size)
+            masks[i] = square_mask(cell.mask, cell.centre, micrometres, size=size)
             found[i] = cell.found
             progress(i + 1, len(items))
         with saved_whole(place) as part:

@@ -9,12 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from ml.cells.cutout import CROP_UM, GROUND, alone, square, square_mask
 from ml.cells.single import (
-    CROP_UM,
-    GROUND,
-    crop,
-    crop_mask,
-    cut_out,
     cut_out_on_black,
     find_cell,
 )
@@ -55,7 +51,7 @@ def test_the_scale_of_the_picture_does_not_matter():
         half = cv2.resize(pixels, (128, 128), interpolation=cv2.INTER_AREA)
         one, other = find_cell(pixels, UM), find_cell(half, 2 * UM)
         assert other.mask.sum() * 4 == pytest.approx(one.mask.sum(), rel=0.1)
-        seen = [crop(*args, size=64) for args in ((pixels, one.centre, UM), (half, other.centre, 2 * UM))]
+        seen = [square(*args, size=64) for args in ((pixels, one.centre, UM), (half, other.centre, 2 * UM))]
         assert np.abs(seen[0].astype(float) - seen[1]).mean() < 8
 
 
@@ -147,7 +143,7 @@ def test_a_crop_covers_the_same_micrometres_and_is_never_squashed(height, width)
     pixels = np.full((height, width, 3), 200, np.uint8)
     centre = (width / 2 - 0.5, height / 2 - 0.5)
     pixels[disc(pixels.shape, centre, 50)] = 20
-    seen = crop(pixels, centre, UM, size=128)
+    seen = square(pixels, centre, UM, size=128)
     dark = seen[..., 0] < 110
     wanted = 2 * 50 * UM * 128 / CROP_UM
     for axis in (0, 1):
@@ -159,8 +155,8 @@ def test_a_crop_covers_the_same_micrometres_and_is_never_squashed(height, width)
 def test_a_crop_beyond_the_picture_repeats_its_edge_and_holds_no_cell():
     pixels = np.full((100, 100, 3), 230, np.uint8)
     mask = np.ones((100, 100), bool)
-    assert (crop(pixels, (0.0, 50.0), UM, size=64) == 230).all()
-    seen = crop_mask(mask, (0.0, 50.0), UM, size=64)
+    assert (square(pixels, (0.0, 50.0), UM, size=64) == 230).all()
+    seen = square_mask(mask, (0.0, 50.0), UM, size=64)
     assert not seen[:, :30].any()
     assert seen[32, 40]
 
@@ -168,7 +164,7 @@ def test_a_crop_beyond_the_picture_repeats_its_edge_and_holds_no_cell():
 def test_a_cut_out_shows_the_cell_alone():
     pixels, _ = draw_cell(np.random.default_rng(5))
     cell = find_cell(pixels, UM)
-    shown = cut_out(pixels, cell.mask)
+    shown = alone(pixels, cell.mask)
     assert (shown[cell.mask] == pixels[cell.mask]).all()
     assert (shown[~cell.mask] == GROUND).all()
 
