@@ -2,7 +2,8 @@
 how many trials of the head a minute holds, and the memory of it all for the public data's 2,775 fields.
 
 A DenseNet-121 with random weights does the same work as a trained one. The decoded fields come from a mapped file of
-2,775, as a retraining's do; a few hundred distinct ones fill it.
+2,775, as a retraining's do; a few hundred distinct ones fill it. Steps at both sizes and the search have a process
+each, as a retraining's refit and search have.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import psutil
 
 from benchmarks.fields import drawn_fields, real_fields
 from benchmarks.measuring import Figure, Report, at_least, at_most
+from ml.apart import run_apart
 from ml.memory import give_back
 
 FIELDS = 2775
@@ -39,17 +41,37 @@ def run(options: argparse.Namespace) -> Report:
     report = Report("Training (DenseNet-121)")
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
-        images = _fields(place / "fields.npy", report)
-        for size in SIZES:
-            _measure_pipeline(images, size, report)
-            give_back()  # as a training does between its stages
-        _measure_search(images, place, report)
-    report.figures.append(at_most("memory at its highest, all of the above", [_peak()], "MB", 6000))
+        file = _fields(place / "fields.npy", report)
+        for part, words in ((_steps, "the refit's"), (_search, "the search's")):
+            figures, peak = run_apart(part, file)
+            report.figures.extend(figures)
+            # The process that waits for this one is there all the while.
+            report.figures.append(
+                at_most(f"memory at its highest, {words} steps", [peak + _now()], "MB", 6000)
+            )
     return report
 
 
-def _fields(file: Path, report: Report) -> Any:
-    """2,775 corrected fields of 224 pixels, mapped from a file."""
+def _steps(file: Path, **_: object) -> tuple[list[Figure], float]:
+    """All layers at one size after the other, and the memory of it at its highest, MB."""
+    import keras
+
+    images = np.load(file, mmap_mode="r")
+    figures = []
+    for size in SIZES:
+        figures += _measure_pipeline(images, size)
+        keras.backend.clear_session()  # as a training does between its stages
+        give_back()
+    return figures, _peak()
+
+
+def _search(file: Path, **_: object) -> tuple[list[Figure], float]:
+    with tempfile.TemporaryDirectory() as scratch:
+        return _measure_search(np.load(file, mmap_mode="r"), Path(scratch)), _peak()
+
+
+def _fields(file: Path, report: Report) -> Path:
+    """A file of 2,775 corrected fields of 224 pixels."""
     from ml.imaging.preprocessing import Preprocessing
     from ml.saving import new_array
 
@@ -63,7 +85,7 @@ def _fields(file: Path, report: Report) -> Any:
     for position in range(FIELDS):
         array[position] = corrected[position % len(corrected)]
     array.flush()
-    return np.load(file, mmap_mode="r")
+    return file
 
 
 @dataclass
@@ -82,7 +104,7 @@ class _Fit:
         return images / (perf_counter() - began), images * cores / (process_time() - worked)
 
 
-def _measure_pipeline(images: Any, size: int, report: Report) -> None:
+def _measure_pipeline(images: Any, size: int) -> list[Figure]:
     import tensorflow as tf
 
     from ml.batches import Examples, batches
@@ -119,19 +141,17 @@ def _measure_pipeline(images: Any, size: int, report: Report) -> None:
         together.append(fit.images_a_second(fed, STEPS[size]))
     wall = [(bare[0], fed[0]) for bare, fed in zip(alone, together, strict=True)]
     work = [(bare[1], fed[1]) for bare, fed in zip(alone, together, strict=True)]
-    report.figures.append(
-        at_least(f"all layers at {size} px, the same batch again", [pair[0] for pair in wall], "images/s")
-    )
-    report.figures.append(at_least("  through the input pipeline", [pair[1] for pair in wall], "images/s"))
     shares = [100 * fed / bare for bare, fed in wall]
-    report.figures.append(at_least("  of the bare steps", shares, "%", 90))
-    # What other work on the machine leaves alone: the share if all cores were this process's.
-    report.figures.append(
-        at_least("  of the bare steps, by processor time", [100 * fed / bare for bare, fed in work], "%")
-    )
+    return [
+        at_least(f"all layers at {size} px, the same batch again", [pair[0] for pair in wall], "images/s"),
+        at_least("  through the input pipeline", [pair[1] for pair in wall], "images/s"),
+        at_least("  of the bare steps", shares, "%", 90),
+        # What other work on the machine leaves alone: the share if all cores were this process's.
+        at_least("  of the bare steps, by processor time", [100 * fed / bare for bare, fed in work], "%"),
+    ]
 
 
-def _measure_search(images: Any, place: Path, report: Report) -> None:
+def _measure_search(images: Any, place: Path) -> list[Figure]:
     from ml.batches import Examples
     from ml.features import Features
     from ml.imaging.preprocessing import Preprocessing
@@ -165,8 +185,10 @@ def _measure_search(images: Any, place: Path, report: Report) -> None:
     )  # fmt: skip
     study = make_study("whole", storage=f"sqlite:///{place}/whole.sqlite3")
     starts = [_until_first_step(study, whole, run_trial) for _ in range(3)]
-    report.figures.append(at_most("first trial of a process, until its first step is done", starts[:1], "s"))
-    report.figures.append(at_most("  a later one", starts[1:], "s", 5))
+    figures = [
+        at_most("first trial of a process, until its first step is done", starts[:1], "s"),
+        at_most("  a later one", starts[1:], "s", 5),
+    ]
 
     few = slice(0, FEATURE_FIELDS)
     heads = Stretched(
@@ -178,11 +200,11 @@ def _measure_search(images: Any, place: Path, report: Report) -> None:
     computing = _Clock(rates)
     study.optimize(lambda trial: run_trial(trial, heads, report=computing), n_trials=12)
     if rates:
-        report.figures.append(at_least("frozen features at 128 px, augmented", rates, "images/s"))
+        figures.append(at_least("frozen features at 128 px, augmented", rates, "images/s"))
     began = perf_counter()
     study.optimize(lambda trial: run_trial(trial, heads), n_trials=TRIALS)
     each = (perf_counter() - began) / TRIALS
-    report.figures.append(Figure("trials of the head on cached features, a minute", 60 / each, n=TRIALS))
+    return [*figures, Figure("trials of the head on cached features, a minute", 60 / each, n=TRIALS)]
 
 
 class _Clock:
@@ -215,10 +237,15 @@ def _until_first_step(study: Any, bench: Any, run_trial: Callable[..., float]) -
     return perf_counter() - began
 
 
+def _now() -> float:
+    """Resident memory of this process, MB."""
+    return float(psutil.Process().memory_info().rss / 2**20)
+
+
 def _peak() -> float:
     """Highest resident memory of this process so far, MB."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
-        return float(psutil.Process().memory_info().rss / 2**20)
+        return _now()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))

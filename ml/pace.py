@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ml.apart import run_apart
 from ml.features import VIEWS
 from ml.network import build_network
 from ml.plan import DENSENET_121, DEPTHS, Depth, Plan
@@ -66,6 +67,15 @@ def measure_pace(*, classes: int, blocks: tuple[int, ...] = DENSENET_121, steps:
     moments.append(perf_counter())
     training, judging = (PACE_BATCH * steps / float(spent) for spent in np.diff(moments))
     return Pace(training, judging, tracing)
+
+
+def pace_apart(*, classes: int, blocks: tuple[int, ...] = DENSENET_121) -> Pace:
+    """As `measure_pace`, in a process of its own: what TensorFlow keeps of it, the training would lack."""
+    return run_apart(_measure, classes, blocks)
+
+
+def _measure(classes: int, blocks: tuple[int, ...], **_: object) -> Pace:
+    return measure_pace(classes=classes, blocks=blocks)
 
 
 def expected_seconds(

@@ -264,13 +264,13 @@ def expect(*, request: RetrainRequest, prepared: Prepared, observer: Observer) -
     """
     if prepared.adapts or request.distributed:
         return {}
-    from ml.pace import expected_seconds, measure_pace
+    from ml.pace import expected_seconds, pace_apart
     from ml.search import SIZES, Setting
 
     observer.show({"stage": "measuring this machine's pace"})
     size, blocks = prepared.preprocessing.size, prepared.start.blocks
     return expected_seconds(
-        measure_pace(classes=len(prepared.task.classes), blocks=blocks),
+        pace_apart(classes=len(prepared.task.classes), blocks=blocks),
         plan_of(Setting(), request=request, prepared=prepared),
         training=len(prepared.split.train),
         validation=len(prepared.split.validation),

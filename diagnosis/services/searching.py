@@ -7,8 +7,6 @@ a nudge. So a lost message, a dead worker or a stopped conductor costs a trial's
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import time
 import warnings
 from collections.abc import Mapping
@@ -20,10 +18,11 @@ from uuid import UUID
 from django.utils import timezone
 
 from diagnosis.models import Training
-from diagnosis.services import queue, retraining_data, trainings, trials
+from diagnosis.services import queue, retraining_data, trainings, trials, trials_apart
 from diagnosis.services.retraining_data import Prepared
 from diagnosis.services.retraining_start import RetrainProblem
 from diagnosis.services.trials import Standing, Stopped, Watch
+from ml.apart import run_apart
 
 if TYPE_CHECKING:
     import optuna
@@ -89,16 +88,13 @@ def _search_here(
 
     reclaim(study)
     trials.ask(study, request.trials)
-    bench = trials.workbench(prepared=prepared, request=request, work=Path(training.work))
-    here = f"{socket.gethostname()}:{os.getpid()}"
 
     def report(values: Mapping[str, Any]) -> None:
         watch.update({**clock.progress(trials.standing(study)), **values})
 
-    while (stands := trials.standing(study)).waiting and not clock.over:
-        stands.refuse_many_failures()
-        watch.update(clock.progress(stands))
-        trials.run_next(study, bench, worker=here, report=report, should_stop=watch.should_stop)
+    report({})
+    order = trials_apart.order_of(training=training, prepared=prepared, request=request)
+    run_apart(trials_apart.run_waiting, order, report=report, should_stop=watch.should_stop)
 
 
 class _Clock:

@@ -72,19 +72,38 @@ def study_url() -> str:
     return url.render_as_string(hide_password=False)
 
 
+def study_options(*, training: Training, request: RetrainRequest) -> dict[str, Any]:
+    """What `ml.search.make_study` opens a training's study by."""
+    grace = settings.LEUKOSCOPE_TRIAL_GRACE_SECONDS
+    return {
+        "name": f"training-{training.pk}",
+        "storage": study_url(),
+        "search": request.search,
+        "seed": request.seed,
+        "heartbeat": max(1, grace // 6),
+        "grace": grace,
+    }
+
+
 def open_study(*, training: Training, request: RetrainRequest) -> optuna.Study:
     """The study of a training, begun at the first call."""
     from ml.search import make_study
 
-    grace = settings.LEUKOSCOPE_TRIAL_GRACE_SECONDS
-    return make_study(
-        f"training-{training.pk}",
-        storage=study_url(),
-        search=request.search,
-        seed=request.seed,
-        heartbeat=max(1, grace // 6),
-        grace=grace,
-    )
+    return make_study(**study_options(training=training, request=request))
+
+
+def bench_options(*, prepared: Prepared, request: RetrainRequest, work: Path) -> dict[str, Any]:
+    """All that a `ml.tuning.Workbench` is made of but its images."""
+    return {
+        "classes": prepared.task.classes,
+        "malignant": prepared.task.malignant,
+        "preprocessing": prepared.preprocessing,
+        "start": prepared.start.weights,
+        "cache": work / "features",
+        "trial_epochs": request.trial_epochs,
+        "blocks": prepared.start.blocks,
+        "seed": request.seed,
+    }
 
 
 def workbench(*, prepared: Prepared, request: RetrainRequest, work: Path) -> Workbench:
@@ -94,14 +113,7 @@ def workbench(*, prepared: Prepared, request: RetrainRequest, work: Path) -> Wor
     return Workbench(
         train=prepared.examples("train"),
         validation=prepared.examples("validation"),
-        classes=prepared.task.classes,
-        malignant=prepared.task.malignant,
-        preprocessing=prepared.preprocessing,
-        start=prepared.start.weights,
-        cache=work / "features",
-        trial_epochs=request.trial_epochs,
-        blocks=prepared.start.blocks,
-        seed=request.seed,
+        **bench_options(prepared=prepared, request=request, work=work),
     )
 
 

@@ -75,7 +75,7 @@ def known_pace(monkeypatch):
     """How long it will take is said by a test of its own; measuring it again costs seconds."""
     from ml.pace import Pace
 
-    monkeypatch.setattr("ml.pace.measure_pace", lambda **more: Pace(training=30.0, judging=90.0, tracing=5.0))
+    monkeypatch.setattr("ml.pace.pace_apart", lambda **more: Pace(training=30.0, judging=90.0, tracing=5.0))
 
 
 def active_files(version):
