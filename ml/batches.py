@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from ml.imaging.preprocessing import Preprocessing, normalise
+from ml.imaging.preprocessing import Prepares, normalise
 from ml.plan import Plan
 
 Pixels = NDArray[np.uint8]
@@ -69,7 +69,7 @@ def batches(
     *,
     classes: int,
     size: int,
-    preprocessing: Preprocessing,
+    preprocessing: Prepares,
     batch_size: int,
     plan: Plan | None = None,
     first_epoch: int = 0,

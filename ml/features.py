@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from ml.batches import Pixels
 from ml.data.augmentation import Augmentation
-from ml.imaging.preprocessing import Preprocessing, normalise
+from ml.imaging.preprocessing import Prepares, normalise
 from ml.network import LAST_BLOCK_INPUT, at_size, blocks_of
 from ml.saving import TrainingProblem, new_array, saved_whole
 
@@ -95,7 +95,7 @@ def cached_features(
     frozen: Frozen,
     images: Pixels,
     *,
-    preprocessing: Preprocessing,
+    preprocessing: Prepares,
     size: int,
     cache: Path,
     augmentation: Augmentation | None = None,
@@ -132,7 +132,7 @@ def cached_features(
 
 
 def _picture_maker(
-    images: Pixels, preprocessing: Preprocessing, size: int, augmentation: Augmentation | None, seed: int
+    images: Pixels, preprocessing: Prepares, size: int, augmentation: Augmentation | None, seed: int
 ) -> Callable[[int], NDArray[np.float32]]:
     """Ticket view * n + position -> normalised (size, size, 3)."""
 

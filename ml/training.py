@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ml.batches import Examples, Pixels, batches
 from ml.callbacks import History, Keeper, Reporter, Stop, StopWhen
-from ml.imaging.preprocessing import Preprocessing
+from ml.imaging.preprocessing import Prepares
 from ml.losses import MembershipLoss, accuracy
 from ml.memory import give_back
 from ml.network import build_network, start_network, unfreeze
@@ -40,7 +40,7 @@ def train(
     *,
     classes: Sequence[str],
     plan: Plan,
-    preprocessing: Preprocessing,
+    preprocessing: Prepares,
     start: Path | str | None,
     work: Path,
     callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -108,7 +108,7 @@ def _train_stage(
     classes: int,
     plan: Plan,
     number: int,
-    preprocessing: Preprocessing,
+    preprocessing: Prepares,
     first_epoch: int,
     work: Path,
     callbacks: Sequence[keras.callbacks.Callback],
@@ -198,7 +198,7 @@ def make_optimiser(
 
 
 def predict_logits(
-    model: keras.Model, images: Pixels, *, preprocessing: Preprocessing, batch_size: int = 32
+    model: keras.Model, images: Pixels, *, preprocessing: Prepares, batch_size: int = 32
 ) -> NDArray[np.float32]:
     """(n, classes) logits of corrected images (n, S, S, 3), contrast and normalisation applied here."""
     size = model.input_shape[1]

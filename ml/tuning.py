@@ -26,7 +26,7 @@ from ml.callbacks import Stop
 from ml.data.augmentation import Augmentation
 from ml.features import Features, Frozen, cached_features, images_sha256
 from ml.heads import HeadWeights, balanced_accuracy, log_loss, scheduled, train_head
-from ml.imaging.preprocessing import Preprocessing
+from ml.imaging.preprocessing import Prepares
 from ml.network import start_network
 from ml.pace import Pace, expected_seconds, measure_pace
 from ml.plan import DENSENET_121, DEPTHS, Depth, Plan
@@ -75,7 +75,7 @@ class Workbench:
     validation: Examples
     classes: Sequence[str]
     malignant: Sequence[str]
-    preprocessing: Preprocessing
+    preprocessing: Prepares
     start: Path | str | None
     cache: Path
     trial_epochs: int | None = None

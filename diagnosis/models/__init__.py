@@ -3,6 +3,7 @@
 from diagnosis.models.analysis import Analysis
 from diagnosis.models.audit import AuditEvent
 from diagnosis.models.case import Case
+from diagnosis.models.cell import Cell, CellAnalysis, CellReading
 from diagnosis.models.image import SmearImage
 from diagnosis.models.judgement import Judgement
 from diagnosis.models.laboratory import Laboratory, Site
@@ -18,6 +19,9 @@ __all__ = [
     "Analysis",
     "AuditEvent",
     "Case",
+    "Cell",
+    "CellAnalysis",
+    "CellReading",
     "Judgement",
     "Laboratory",
     "ModelVersion",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -31,6 +31,20 @@ Pixels = NDArray[np.uint8]
 
 class UnknownPreprocessing(ValueError):
     """A bundle asks for a preprocessing that this code does not have."""
+
+
+class Prepares(Protocol):
+    """What training and serving ask of a preprocessing, whatever it is of: fields here, cells in `ml.cells`."""
+
+    @property
+    def size(self) -> int:
+        """Side of the square network input, in pixels."""
+
+    def contrast(self, image: Pixels) -> Pixels:
+        """The last step, after augmentation: (S, S, 3) RGB uint8 in and out."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Its parameters, as `bundle.json` holds them."""
 
 
 @dataclass(frozen=True)
