@@ -1,0 +1,170 @@
+"""Reads of the leukocytes of a case: the gallery, both counts, and how suspicious they are. Nothing here writes.
+
+A case may hold thousands of cells, so rows are lean and no page's number of queries depends on how many there are.
+Only the newest analysis of an image speaks for it. The label that counts is the newest reading's where a reader gave
+one, else the model's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import F, QuerySet
+
+from diagnosis.models import Case, Cell, CellAnalysis, User
+from ml.cells.cell import Kind
+from ml.cells.counting import BLASTS, NOT_LEUKOCYTES, Counted, Differential, differential, index_of_suspicion
+
+MOST_PROBABILITIES = 3
+"""Classes of a cell that the gallery tells of, the likeliest first."""
+
+_GALLERY = (
+    "pk", "number", "x", "y", "width", "height", "kind", "touches_border", "confidence", "area_um2", "nucleus_um2",
+    "label", "top_label", "blast_probability", "inside_domain", "probabilities", "cell_analysis_id",
+    "newest_reading__label", "newest_reading__reader_id",
+)  # fmt: skip
+_COUNTED = ("kind", "touches_border", "label", "blast_probability", "inside_domain", "newest_reading__label")
+_IMAGE = "cell_analysis__analysis__image"
+
+
+@dataclass(frozen=True)
+class CaseCells:
+    """What the leukocytes of a case come to, by the model and by the reader.
+
+    Attributes:
+        model, reader: the counts; the reader's are the model's with every correction applied.
+        suspicion: index over all judged whole leukocytes of the case, by the model. reader_suspicion: the same with a
+            re-classed cell counting as 1 or 0. None where no cell was judged.
+        highest: the largest index of any one image; None where no cell was judged. It is what the worklist sorts by.
+        read: cells that a reader gave a class.
+    """
+
+    model: Differential
+    reader: Differential
+    suspicion: float | None
+    reader_suspicion: float | None
+    highest: float | None
+    read: int
+
+
+def newest_cells(*, case: Case) -> QuerySet[Cell]:
+    """The cells of a case's newest analyses, by image and number."""
+    return Cell.objects.filter(
+        **{f"{_IMAGE}__case": case}, cell_analysis__analysis=F(f"{_IMAGE}__newest_analysis")
+    ).order_by(f"{_IMAGE}__position", "number")
+
+
+def newest_cell_analyses(*, case: Case) -> QuerySet[CellAnalysis]:
+    """What was found in each image of a case by its newest analysis, in order of the images; an image that no cell
+    model was asked about has none."""
+    return (
+        CellAnalysis.objects.filter(
+            analysis__image__case=case, analysis=F("analysis__image__newest_analysis")
+        )
+        .select_related("analysis__image", "model_version")
+        .order_by("analysis__image__position")
+    )
+
+
+def gallery_rows(*, case: Case) -> list[dict[str, Any]]:
+    """Every cell of a case as a lean dictionary of JSON values, by image and number; two queries whatever it holds.
+
+    Keys: `id`, `analysis` (of the cells, a CellAnalysis), `image` and `position` (of the image), `number` (its place
+    in the sprite), `box` (x, y, width, height), `kind`, `touches_border`, `confidence`, `area_um2`, `nc_ratio` (None
+    for a naked nucleus), `label` (the model's inside its domain, or empty), `top_label`, `reader_label` and `reader`
+    (empty where nobody gave it a class), `blast_probability`, `inside_domain`, and `probabilities`, the likeliest
+    `MOST_PROBABILITIES` as pairs of class and value.
+    """
+    readers: dict[int, str] = {
+        reader.pk: reader.display_name for reader in User.objects.filter(laboratory_id=case.laboratory_id)
+    }
+    found = newest_cells(case=case).values_list(*_GALLERY, f"{_IMAGE}_id", f"{_IMAGE}__position")
+    return [
+        _gallery_row(dict(zip((*_GALLERY, "image", "position"), row, strict=True)), readers) for row in found
+    ]
+
+
+def _gallery_row(cell: Mapping[str, Any], readers: Mapping[int, str]) -> dict[str, Any]:
+    reader_label = cell["newest_reading__label"] or ""
+    likeliest = sorted(cell["probabilities"].items(), key=lambda pair: -pair[1])[:MOST_PROBABILITIES]
+    return {
+        "id": cell["pk"],
+        "analysis": cell["cell_analysis_id"],
+        "image": str(cell["image"]),
+        "position": cell["position"],
+        "number": cell["number"],
+        "box": [cell["x"], cell["y"], cell["width"], cell["height"]],
+        "kind": cell["kind"],
+        "touches_border": cell["touches_border"],
+        "confidence": round(cell["confidence"], 3),
+        "area_um2": round(cell["area_um2"], 1),
+        "nc_ratio": nc_ratio(area=cell["area_um2"], nucleus=cell["nucleus_um2"]),
+        "label": cell["label"],
+        "top_label": cell["top_label"],
+        "reader_label": reader_label,
+        "reader": readers.get(cell["newest_reading__reader_id"], "") if reader_label else "",
+        "blast_probability": cell["blast_probability"],
+        "inside_domain": cell["inside_domain"],
+        "probabilities": [[name, round(value, 3)] for name, value in likeliest],
+    }
+
+
+def nc_ratio(*, area: float, nucleus: float) -> float | None:
+    """Nuclear over cytoplasmic area, as `ml.cells.cell.Cell` defines it; None for a naked nucleus."""
+    cytoplasm = area - nucleus
+    return round(nucleus / cytoplasm, 2) if cytoplasm > 0 else None
+
+
+def counted_by_model(row: Mapping[str, Any]) -> Counted:
+    """A cell, as `_COUNTED` gives it, for the model's count."""
+    return Counted(
+        label=row["label"] or None,
+        is_leukocyte=row["kind"] == Kind.LEUKOCYTE,
+        on_border=row["touches_border"],
+        blast_probability=row["blast_probability"] if row["inside_domain"] else None,
+    )
+
+
+def counted_by_reader(row: Mapping[str, Any]) -> Counted:
+    """The same with the reader's correction, where there is one.
+
+    What a reader calls a blast counts as 1 in the index, another leukocyte as 0. What a reader calls no leukocyte
+    leaves the index: it is a mean over leukocytes, and a platelet taken out must not lower it.
+    """
+    label = row["newest_reading__label"]
+    if not label:
+        return counted_by_model(row)
+    return Counted(
+        label=label,
+        is_leukocyte=True,
+        on_border=row["touches_border"],
+        blast_probability=None if label in NOT_LEUKOCYTES else float(label in BLASTS),
+    )
+
+
+def case_counts(*, case: Case) -> tuple[Differential, Differential]:
+    """The model's differential of a case, and the reader's; one query."""
+    rows = list(newest_cells(case=case).values(*_COUNTED))
+    return differential(map(counted_by_model, rows)), differential(map(counted_by_reader, rows))
+
+
+def case_cells(*, case: Case) -> CaseCells:
+    """What the leukocytes of a case come to; two queries.
+
+    Two indices, for they answer different questions. Over all leukocytes of the case, as a hematologist counts: many
+    fields make it steady. And the highest of any one image, by which the worklist sorts: fields of a thin or normal
+    part, added to a case, must not push it down the list (indeterminate never lowers a case either).
+    """
+    rows = list(newest_cells(case=case).values(*_COUNTED))
+    by_model, by_reader = [counted_by_model(row) for row in rows], [counted_by_reader(row) for row in rows]
+    indices = newest_cell_analyses(case=case).values_list("suspicion", flat=True)
+    return CaseCells(
+        model=differential(by_model),
+        reader=differential(by_reader),
+        suspicion=index_of_suspicion(by_model),
+        reader_suspicion=index_of_suspicion(by_reader),
+        highest=max((value for value in indices if value is not None), default=None),
+        read=sum(bool(row["newest_reading__label"]) for row in rows),
+    )
