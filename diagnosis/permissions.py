@@ -13,7 +13,18 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Q
 from django.http import Http404
 
-from diagnosis.models import Analysis, Case, ModelVersion, Review, Site, SmearImage, Training, User
+from diagnosis.models import (
+    Analysis,
+    Case,
+    Cell,
+    CellAnalysis,
+    ModelVersion,
+    Review,
+    Site,
+    SmearImage,
+    Training,
+    User,
+)
 
 VIEW = "view"
 UPLOAD = "upload"
@@ -47,6 +58,10 @@ def laboratory_id_of(obj: Any) -> int | None:
         return obj.case.laboratory_id
     if isinstance(obj, Analysis | Review):
         return obj.image.case.laboratory_id
+    if isinstance(obj, CellAnalysis):
+        return obj.analysis.image.case.laboratory_id
+    if isinstance(obj, Cell):
+        return obj.cell_analysis.analysis.image.case.laboratory_id
     owner: int | None = obj.laboratory_id
     return owner
 
@@ -94,6 +109,21 @@ def get_image_for(user: User, pk: UUID, action: str = VIEW) -> SmearImage:
         raise Http404("There is no such image.")
     require(user, action, image)
     return image
+
+
+def get_cell_for(user: User, pk: int, action: str = VIEW) -> Cell:
+    """The cell with its analyses, image, case and newest reading; raises as `get_case_for`."""
+    cell = (
+        Cell.objects.select_related(
+            "cell_analysis__model_version", "cell_analysis__analysis__image__case", "newest_reading__reader"
+        )
+        .filter(pk=pk, cell_analysis__analysis__image__case__laboratory_id=user.laboratory_id)
+        .first()
+    )
+    if cell is None:
+        raise Http404("There is no such cell.")
+    require(user, action, cell)
+    return cell
 
 
 def require_model_reader(user: User) -> None:
