@@ -23,6 +23,7 @@ from ml.head_export import check_head, replace_head
 from ml.head_fitting import Choice, Way
 from ml.imaging.preprocessing import normalise
 from ml.imaging.reading import read_image
+from ml.pictures import picture_of, scale_stated
 from ml.runtimes import open_runtime
 from ml.serving import Predictor
 from ml.site_card import site_card, site_facts
@@ -289,4 +290,5 @@ def _refuse(bundle: Bundle, items: Sequence[Item], target: Path) -> None:
 
 
 def _prepared(bundle: Bundle, item: Item) -> FloatArray:
-    return normalise(bundle.preprocessing.prepare(read_image(item.path).pixels))
+    pixels = read_image(item.path).pixels
+    return normalise(picture_of(bundle.preparation, pixels, scale_stated(item)).prepared)

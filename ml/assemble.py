@@ -29,10 +29,11 @@ from ml.calibration import (
 )
 from ml.data.manifest import Item, Manifest
 from ml.data.splits import Split
-from ml.domain import appearance, fit_domain, pooled_features
+from ml.domain import fit_domain, pooled_features
 from ml.export import export_network
-from ml.imaging.preprocessing import Preprocessing, normalise, squash
+from ml.imaging.preprocessing import normalise
 from ml.imaging.reading import read_image
+from ml.pictures import Preparation, picture_of, scale_stated
 from ml.runtimes import OpenVinoRuntime, Runtime
 from ml.saving import TrainingProblem, storage_problem
 
@@ -57,8 +58,8 @@ class Measured:
     """What the exported network and the domain's measurements say of n images.
 
     Attributes:
-        logits: (n, k). features: (n, c) pooled. appearance: (n, d). membership: (n, k) 1 where a label stands for
-            a class.
+        logits: (n, k). features: (n, c) pooled. appearance: (n, d) what else the gate looks at.
+        membership: (n, k) 1 where a label stands for a class.
     """
 
     logits: NDArray[np.float32]
@@ -74,7 +75,7 @@ class Measured:
 
 def measure(
     runtime: Runtime,
-    preprocessing: Preprocessing,
+    preprocessing: Preparation,
     items: Sequence[Item],
     membership: NDArray[np.float32],
     *,
@@ -83,12 +84,11 @@ def measure(
     """Run a bundle's graph over labelled images, one by one, as serving does."""
     logits, features, seen = [], [], []
     for done, item in enumerate(items, start=1):
-        squashed = squash(read_image(item.path).pixels, preprocessing.size)
-        image = normalise(preprocessing.contrast(preprocessing.correct_squashed(squashed)))
-        feature_maps, scores = runtime.run(image[None])
+        picture = picture_of(preprocessing, read_image(item.path).pixels, scale_stated(item))
+        feature_maps, scores = runtime.run(normalise(picture.prepared)[None])
         logits.append(scores[0])
         features.append(pooled_features(feature_maps[0]))
-        seen.append(appearance(squashed))
+        seen.append(picture.plain)
         progress(done)
     return Measured(np.stack(logits), np.stack(features), np.stack(seen), membership)
 
@@ -110,7 +110,7 @@ def assemble(
     malignant: Sequence[str],
     manifest: Manifest,
     split: Split,
-    preprocessing: Preprocessing,
+    preprocessing: Preparation,
     training: Mapping[str, Any],
     membership: NDArray[np.float32] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -276,7 +276,7 @@ def code_version() -> str:
     return found.stdout.strip()
 
 
-def _exported_runtime(folder: Path, preprocessing: Preprocessing, name: str) -> Runtime:
+def _exported_runtime(folder: Path, preprocessing: Preparation, name: str) -> Runtime:
     """The runtime on files that no manifest vouches for yet."""
     unsealed = Bundle(folder, {"name": name, "preprocessing": preprocessing.as_dict()}, sha256="")
     return OpenVinoRuntime(unsealed)

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.calibration import CalibrationError, ConfidenceBins
+from ml.cells.preprocessing import CellPreprocessing
 from ml.domain import Domain
 from ml.imaging.preprocessing import Preprocessing, UnknownPreprocessing
 
@@ -91,11 +92,29 @@ class Bundle:
         return dict(self.manifest["thresholds"])
 
     @cached_property
-    def preprocessing(self) -> Preprocessing:
+    def preparation(self) -> Preprocessing | CellPreprocessing:
+        """How pictures are prepared for the network, whatever it is of."""
+        values = self.manifest["preprocessing"]
         try:
-            return Preprocessing.from_dict(self.manifest["preprocessing"])
+            if values.get("kind") == "cell":
+                return CellPreprocessing.from_dict(values)
+            return Preprocessing.from_dict(values)
         except UnknownPreprocessing as error:
             raise BundleTooNew(f"The model {self.name} cannot serve here. {error}") from error
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Of a bundle of fields. Raises BundleCorrupt for another."""
+        if not isinstance(self.preparation, Preprocessing):
+            raise BundleCorrupt(f"The model {self.name} is damaged: it has no preprocessing of fields.")
+        return self.preparation
+
+    @property
+    def cell_preprocessing(self) -> CellPreprocessing:
+        """Of a bundle of cells. Raises BundleCorrupt for another."""
+        if not isinstance(self.preparation, CellPreprocessing):
+            raise BundleCorrupt(f"The model {self.name} is damaged: it has no preprocessing of cells.")
+        return self.preparation
 
     @cached_property
     def confidence_bins(self) -> ConfidenceBins | None:
@@ -154,7 +173,7 @@ def read_bundle(path: Path | str, *, verify: bool = True) -> Bundle:
     if missing:
         raise BundleCorrupt(f"The model {name} is damaged: {MANIFEST} lacks {', '.join(sorted(missing))}.")
     bundle = Bundle(folder, manifest, hashlib.sha256(raw).hexdigest())
-    bundle.preprocessing  # noqa: B018 - refuses by name what this code cannot prepare
+    bundle.preparation  # noqa: B018 - refuses by name what this code cannot prepare
     if verify:
         _verify(bundle)
     return bundle

@@ -95,6 +95,10 @@ class View:
             found[out] = self.with_fields(vectors[~out]).distance(vectors[out])
         return found
 
+    def embedded(self, vector: FloatArray) -> FloatArray:
+        """(d,) -> (m,) whitened: where it lies among the training images."""
+        return np.asarray((vector - self.mean) @ self.axes, np.float32)
+
     def distance(self, vectors: FloatArray) -> FloatArray:
         """(n, d) -> (n,) mean distance to the nearest training fields, per whitened dimension, over the limit."""
         points = (np.atleast_2d(vectors) - self.mean) @ self.axes

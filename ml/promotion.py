@@ -183,7 +183,7 @@ def _promises(bundle: Bundle) -> dict[str, Any]:
         "input": bundle.manifest.get("input"),
         "classes": bundle.classes,
         "malignant classes": frozenset(bundle.malignant),
-        "size of the preprocessed image": bundle.preprocessing.size,
+        "size of the preprocessed image": bundle.preparation.size,
     }
 
 

@@ -42,7 +42,7 @@ class OpenVinoRuntime:
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         if threads:
             settings["INFERENCE_NUM_THREADS"] = threads
-        size = bundle.preprocessing.size
+        size = bundle.preparation.size
         try:
             graph = core.read_model(bundle.path / "model.onnx")
             graph.reshape([1, size, size, 3])

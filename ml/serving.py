@@ -14,16 +14,17 @@ from numpy.typing import NDArray
 
 from ml.bundle import Bundle, BundleCorrupt, read_bundle
 from ml.calibration import apply_temperature
-from ml.domain import appearance, pooled_features
-from ml.imaging.preprocessing import is_field_shaped, normalise, squash
+from ml.domain import pooled_features
+from ml.imaging.preprocessing import normalise
 from ml.imaging.quality import QualityReport, assess_quality
+from ml.pictures import picture_of
 from ml.runtimes import Runtime, describe_runtimes, open_runtime
 from ml.saliency import METHODS, saliency_map
 
 __all__ = ["Prediction", "Predictor", "describe_runtimes", "load_predictor"]
 
-NOT_FIELD_SHAPED = "the picture is not a 4:3 field, and the model was validated on 4:3 fields alone"
 OUT_OF_DOMAIN = "the field is unlike those the model was validated on"
+CELL_OUT_OF_DOMAIN = "the cell is unlike those the model was validated on"
 
 
 @dataclass(frozen=True)
@@ -80,23 +81,23 @@ class Predictor:
     def device(self) -> str:
         return self._runtime.device
 
-    def predict(self, pixels: NDArray[np.uint8]) -> Prediction:
-        """Judge one picture: (H, W, 3) RGB uint8, as `read_image` gives it."""
+    def predict(self, pixels: NDArray[np.uint8], um_per_pixel: float | None = None) -> Prediction:
+        """Judge one picture: (H, W, 3) RGB uint8, as `read_image` gives it; of a `cell` bundle, the cell in its middle.
+
+        Args:
+            um_per_pixel: of a single-cell picture; None measures it. Of a field it says nothing.
+        """
         bundle = self.bundle
         timings: dict[str, float] = {}
         began = perf_counter()
         with _timed(timings, "quality"):
             quality = assess_quality(pixels)
         with _timed(timings, "preprocess"):
-            squashed = squash(pixels, bundle.preprocessing.size)
-            corrected = bundle.preprocessing.correct_squashed(squashed)
-            image = normalise(bundle.preprocessing.contrast(corrected))
+            picture = picture_of(bundle.preparation, pixels, um_per_pixel)
         with _timed(timings, "predict"):
-            feature_maps, logits = self._runtime.run(image[None])
+            feature_maps, logits = self._runtime.run(normalise(picture.prepared)[None])
         with _timed(timings, "domain"):
-            score = float(
-                bundle.domain.score(pooled_features(feature_maps[0])[None], appearance(squashed)[None])[0]
-            )
+            score = float(bundle.domain.score(pooled_features(feature_maps[0])[None], picture.plain[None])[0])
             probabilities = apply_temperature(logits[0], bundle.temperature)
         top = int(probabilities.argmax())
         with _timed(timings, "saliency"):
@@ -104,11 +105,12 @@ class Predictor:
         timings["total"] = (perf_counter() - began) * 1000
 
         inside = score <= bundle.domain.threshold
-        reasons = list(quality.reasons)
-        if not is_field_shaped(pixels, bundle.preprocessing.size):
-            reasons.append(NOT_FIELD_SHAPED)
+        # Quality is a field's: a single-cell picture has neither the glass nor the cells that it is read off.
+        reasons = list(quality.reasons) if bundle.task == "field" else []
+        if picture.problem:
+            reasons.append(picture.problem)
         if not inside:
-            reasons.append(OUT_OF_DOMAIN)
+            reasons.append(CELL_OUT_OF_DOMAIN if bundle.task == "cell" else OUT_OF_DOMAIN)
         judged = not reasons
         confidence = float(probabilities[top])
         return Prediction(
@@ -127,7 +129,7 @@ class Predictor:
             maps=maps,
             timings_ms={key: round(value, 3) for key, value in timings.items()},
             model_version=bundle.name,
-            preprocessing_version=bundle.preprocessing.version,
+            preprocessing_version=bundle.preparation.version,
             runtime=self.runtime,
             device=self.device,
         )
@@ -140,7 +142,7 @@ class Predictor:
 
 
 def load_predictor(path: Path | str, *, runtime: str = "auto", threads: int | None = None) -> Predictor:
-    """Verify a bundle and load its network.
+    """Verify a bundle and load its network; of a `cell` bundle, an `ml.cells.serving.CellPredictor`.
 
     Args:
         runtime: "openvino", "tensorflow", or "auto" (TensorFlow where a GPU is visible, else OpenVINO).
@@ -150,6 +152,10 @@ def load_predictor(path: Path | str, *, runtime: str = "auto", threads: int | No
         BundleError: the bundle cannot serve. RuntimeUnavailable: the runtime is not there.
     """
     bundle = read_bundle(path)
+    if bundle.task == "cell":
+        from ml.cells.serving import CellPredictor  # it is a Predictor itself
+
+        return CellPredictor(bundle, open_runtime(bundle, runtime, threads=threads))
     return Predictor(bundle, open_runtime(bundle, runtime, threads=threads))
 
 

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from ml.bundle import Bundle
 from ml.data.labels import MALIGNANT, LabelMap
 from ml.data.manifest import DataProblem, Item
-from ml.domain import appearance
 from ml.evaluation.coarse import Grouping
 from ml.evaluation.metrics import Judged
-from ml.imaging.preprocessing import is_field_shaped, normalise, squash
+from ml.imaging.preprocessing import normalise
 from ml.imaging.quality import assess_quality
 from ml.imaging.reading import UnreadableImage, read_image
+from ml.pictures import picture_of, scale_stated
 from ml.runtimes import Runtime
 
 FloatArray = NDArray[np.float32]
@@ -89,14 +89,18 @@ class Seen:
     refused: bool
 
 
-def see(bundle: Bundle, runtime: Runtime, pixels: Pixels) -> Seen:
-    """Run a bundle's graph and checks over one picture, (H, W, 3) RGB uint8, as serving does."""
-    squashed = squash(pixels, bundle.preprocessing.size)
-    image = normalise(bundle.preprocessing.contrast(bundle.preprocessing.correct_squashed(squashed)))
-    feature_maps, _ = runtime.run(image[None])
-    acceptable = assess_quality(pixels).acceptable and is_field_shaped(pixels, bundle.preprocessing.size)
+def see(bundle: Bundle, runtime: Runtime, pixels: Pixels, um_per_pixel: float | None = None) -> Seen:
+    """Run a bundle's graph and checks over one picture, (H, W, 3) RGB uint8, as serving does.
+
+    Args:
+        um_per_pixel: of a single-cell picture, where it is known.
+    """
+    picture = picture_of(bundle.preparation, pixels, um_per_pixel)
+    feature_maps, _ = runtime.run(normalise(picture.prepared)[None])
+    # Quality is a field's: a single-cell picture has neither the glass nor the cells that it is read off.
+    acceptable = bundle.task != "field" or assess_quality(pixels).acceptable
     pooled = np.asarray(feature_maps[0].mean(axis=(0, 1)), np.float32)
-    return Seen(pooled, appearance(squashed), not acceptable)
+    return Seen(pooled, picture.plain, bool(picture.problem) or not acceptable)
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,8 @@ def measure_site(
     unreadable: list[str] = []
     for done, item in enumerate(items, start=1):
         try:
-            seen.append(see(bundle, runtime, alter(item, read_image(item.path).pixels)))
+            pixels = alter(item, read_image(item.path).pixels)
+            seen.append(see(bundle, runtime, pixels, scale_stated(item)))
         except UnreadableImage as error:
             unreadable.append(f"{item.name} ({error})")
         progress(done)

@@ -30,6 +30,7 @@ from ml.head_fitting import IntArray
 from ml.heads import HeadWeights, scheduled
 from ml.imaging.reading import read_image
 from ml.network import LOGITS_LAYER
+from ml.pictures import scale_stated
 from ml.runtimes import Runtime, open_runtime
 from ml.search import Setting
 from ml.site_fitting import DOMAIN_KEEP, own_head
@@ -67,7 +68,7 @@ class BlockTuner:
         for layer in self._frozen.tail.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = False
-        preprocessing = bundle.preprocessing
+        preprocessing = bundle.preparation
         images = corrected_images(items, preprocessing)
         features = partial(
             cached_features,
@@ -138,7 +139,7 @@ class BlockTuner:
         for part in (own.train, own.validation):
             rows = []
             for item in part:
-                rows.append(see(self._bundle, runtime, read_image(item.path).pixels))
+                rows.append(see(self._bundle, runtime, read_image(item.path).pixels, scale_stated(item)))
                 done += 1
                 progress(done)
             features = np.stack([pooled_features(row.pooled[None, None]) for row in rows])

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.data.manifest import DataProblem, Item, Manifest, load_manifest
+from ml.data.manifest import MICROMETRES, DataProblem, Item, Manifest, load_manifest
 from ml.data.signatures import duplicate_families
 from ml.data.splits import Split, keep_families_together
 from ml.tasks import CELL
@@ -29,8 +29,6 @@ LEAST_GAIN: Final = 1e-9
 """By how much a move must bring shares nearer to equal, so that rounding moves nothing to and fro."""
 
 STANDING: Final = "standing fold by patient"
-MICROMETRES: Final = "micrometres_per_pixel"
-"""Column of an item: how much a pixel of its picture shows."""
 
 
 @dataclass(frozen=True)

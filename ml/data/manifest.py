@@ -14,6 +14,9 @@ from pathlib import Path
 GROUP_COLUMNS = ("patient", "subject", "block", "case", "group")
 """Columns that say which images belong together, the strongest first."""
 
+MICROMETRES = "micrometres_per_pixel"
+"""Column of a single-cell picture: how much of the slide a pixel of it shows."""
+
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"})
 
 

@@ -12,19 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.data.manifest import Item
-from ml.imaging.preprocessing import Preprocessing
 from ml.imaging.reading import read_image
+from ml.pictures import Preparation, corrected_picture, scale_stated
 from ml.saving import new_array, saved_whole
 
 
 def corrected_images(
     items: Sequence[Item],
-    preprocessing: Preprocessing,
+    preprocessing: Preparation,
     *,
     change: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]] | None = None,
     threads: int = 2,
 ) -> NDArray[np.uint8]:
-    """(n, S, S, 3) uint8 after `Preprocessing.correct`.
+    """(n, S, S, 3) uint8 of fields after `Preprocessing.correct`, or of cells as `CellPreprocessing.show` leaves them.
 
     Args:
         change: applied to the decoded pixels and the position before correction (a repaint, say).
@@ -33,7 +33,8 @@ def corrected_images(
     def one(pair: tuple[int, Item]) -> NDArray[np.uint8]:
         position, item = pair
         pixels = read_image(item.path).pixels
-        return preprocessing.correct(change(pixels, position) if change else pixels)
+        seen = change(pixels, position) if change else pixels
+        return corrected_picture(preprocessing, seen, scale_stated(item))
 
     with ThreadPoolExecutor(threads) as pool:
         return np.stack(list(pool.map(one, enumerate(items))))
@@ -41,7 +42,7 @@ def corrected_images(
 
 def cached_corrected(
     items: Sequence[Item],
-    preprocessing: Preprocessing,
+    preprocessing: Preparation,
     *,
     cache: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -69,7 +70,10 @@ def cached_corrected(
                 array = new_array(part, np.uint8, shape)
 
                 def fill(position: int) -> None:
-                    array[position] = preprocessing.correct(read_image(items[position].path).pixels)
+                    item = items[position]
+                    array[position] = corrected_picture(
+                        preprocessing, read_image(item.path).pixels, scale_stated(item)
+                    )
 
                 for done, _ in enumerate(pool.map(fill, range(len(items))), start=1):
                     progress(done, len(items))

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from ml.cells.cutout import CROP_UM, alone, square, square_mask
 from ml.cells.normalisation import macenko, measure_reinhard, reinhard
 from ml.cells.single import find_cell
-from ml.data.cells import DEEPAPL, MICROMETRES, PBC, Cells
-from ml.data.manifest import DataProblem, Item
+from ml.data.cells import DEEPAPL, PBC, Cells
+from ml.data.manifest import MICROMETRES, DataProblem, Item
 from ml.evaluation.repaint import choose_targets, repaint, six_colour_numbers
 from ml.imaging.preprocessing import normalise
 from ml.imaging.reading import UnreadableImage, read_image

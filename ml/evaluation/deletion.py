@@ -51,7 +51,7 @@ def deletion_and_insertion(
         prepared: (S, S, 3) uint8 RGB as the network sees it, before `normalise`.
         saliency: method -> (h, w) its map for the class numbered `given`.
     """
-    size = bundle.preprocessing.size
+    size = bundle.preparation.size
     glass = np.broadcast_to(np.rint(background_colour(prepared, (0.0, 0.0))).astype(np.uint8), prepared.shape)
     blurred = np.asarray(cv2.GaussianBlur(prepared, (0, 0), BLUR * size), np.uint8)
     maps = {}

@@ -37,6 +37,7 @@ from ml.evaluation.words import METHOD_BESIDE, SAME_FOR_ALL, of_method
 from ml.imaging.nuclei import nucleus_mask
 from ml.imaging.preprocessing import normalise
 from ml.imaging.reading import UnreadableImage, read_image
+from ml.pictures import picture_of, scale_stated
 from ml.runtimes import Runtime, open_runtime
 from ml.saliency import DEFAULT_METHOD, min_max, saliency_map, upsample
 
@@ -182,14 +183,15 @@ def _look(bundle: Bundle, items: Sequence[Item], runtime: Runtime, progress: Tra
             pixels = read_image(item.path).pixels
         except UnreadableImage:
             continue  # `evaluate` names it among those not read
-        prepared = bundle.preprocessing.prepare(pixels)
+        prepared = picture_of(bundle.preparation, pixels, scale_stated(item)).prepared
         feature_maps, logits = runtime.run(normalise(prepared)[None])
         given = int(logits[0].argmax())
         yield _Seen(
             prepared=prepared,
             maps={method: saliency_map(feature_maps[0], head[:, given], method) for method in MEASURED},
             given=given,
-            nuclei=nucleus_mask(pixels),
+            # A cell's map covers the square that was cut out, a field's the picture.
+            nuclei=nucleus_mask(pixels if bundle.task == "field" else prepared),
             group=item.group,
         )
 

@@ -18,6 +18,7 @@ from ml.data.manifest import Item
 from ml.evaluation.predictions import EvaluationError, Row, Unreadable
 from ml.evaluation.repaint import choose_targets, repaint, six_colour_numbers
 from ml.imaging.reading import UnreadableImage, read_image
+from ml.pictures import scale_stated
 
 Pixels = NDArray[np.uint8]
 Part = Literal["auto", "test", "all"]
@@ -50,7 +51,7 @@ class PredictionLike(Protocol):
 class PredictorLike(Protocol):
     """What judges an image (`ml.serving.Predictor` has it)."""
 
-    def predict(self, pixels: Pixels) -> PredictionLike: ...
+    def predict(self, pixels: Pixels, um_per_pixel: float | None = None) -> PredictionLike: ...
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,8 @@ def judge(
         except UnreadableImage as error:
             yield Unreadable(item.name, str(error))
             continue
-        said = predictor.predict(pixels)
+        scale = scale_stated(item)
+        said = predictor.predict(pixels) if scale is None else predictor.predict(pixels, scale)
         yield Row(
             name=item.name,
             sha256=item.sha256,

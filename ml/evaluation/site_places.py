@@ -81,7 +81,7 @@ def measured(
     """`measure_site`, kept in `cache` by graph, images and site; `site` names a simulated one."""
     settings = repr(SIMULATED_SITES[site]) if site else ""
     # By the graph, not by the bundle: evidence that is measured anew changes nothing that is seen.
-    graph = (bundle.manifest["files"]["model.onnx"], repr(bundle.preprocessing))
+    graph = (bundle.manifest["files"]["model.onnx"], repr(bundle.preparation))
     told = "\n".join((*graph, settings, *(item.sha256 for item in items)))
     path = cache / f"{hashlib.sha256(told.encode()).hexdigest()[:24]}.npz"
     if path.is_file():

@@ -24,8 +24,8 @@ from ml.evaluation.predictions import EvaluationError
 from ml.evaluation.site_places import measured
 from ml.heads import HeadWeights
 from ml.imaging.preprocessing import normalise
-from ml.imaging.reading import read_image
 from ml.locked import locked_images
+from ml.pictures import prepared_picture
 from ml.promotion_evidence import RANDOMISED
 from ml.runtimes import Runtime, open_runtime
 from ml.saliency import saliency_map
@@ -136,7 +136,7 @@ def _network(bundle: Bundle) -> str:
     """SHA-256 of what decides what a network sees: its graph and the preprocessing."""
     facts = {
         "network": bundle.manifest["files"]["model.onnx"],
-        "preprocessing": bundle.preprocessing.as_dict(),
+        "preprocessing": bundle.preparation.as_dict(),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
@@ -166,9 +166,7 @@ def _maps(
     if not path.is_file():
         from ml.evaluation.randomised import RandomisedNetwork
 
-        images = normalise(
-            np.stack([bundle.preprocessing.prepare(read_image(item.path).pixels) for item in items])
-        )
+        images = normalise(np.stack([prepared_picture(bundle.preparation, item) for item in items]))
         own, _ = runtime().run(images)
         rng = np.random.default_rng((seed, 1))
         answers = list(RandomisedNetwork(bundle).answers(images, "whole", rng, networks))

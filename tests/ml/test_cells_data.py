@@ -15,14 +15,13 @@ from ml.data.cells import (
     CNMC,
     DEEPAPL,
     FOLDS,
-    MICROMETRES,
     PBC,
     SOURCES,
     Source,
     deal_folds,
     load_cells,
 )
-from ml.data.manifest import DataProblem
+from ml.data.manifest import MICROMETRES, DataProblem
 from ml.tasks import CELL, TASKS, UnknownTask, task_named
 
 PEOPLE = st.lists(

@@ -14,9 +14,10 @@ from ml.calibration import ConfidenceBins, apply_temperature
 from ml.domain import appearance, fit_domain, pooled_features
 from ml.drawing import draw_field
 from ml.imaging.preprocessing import Preprocessing, normalise, squash
+from ml.pictures import NOT_FIELD_SHAPED
 from ml.runtimes import RuntimeUnavailable, choose_runtime, describe_runtimes
 from ml.saliency import METHODS
-from ml.serving import NOT_FIELD_SHAPED, OUT_OF_DOMAIN, Predictor
+from ml.serving import OUT_OF_DOMAIN, Predictor
 
 CLASSES = ("benign", "early", "pre", "pro")
 SIZE = 64
