@@ -1,7 +1,8 @@
 """A bundle with a stand-in for its network: everything around the network is real, and no training is needed.
 
 The bundle is sealed and verified like any other, its domain is fitted on drawn fields, and the Predictor is
-the real one. Only the runtime is not: it answers with the logits it was told.
+the real one. Only the runtime is not: it answers with the logits it was told. Of a `cell` bundle the predictor is a
+stand-in too (`tests.stand_in_cells`).
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ from numpy.typing import NDArray
 
 from ml.bundle import Bundle, read_bundle, seal
 from ml.calibration import ConfidenceBins
+from ml.cells.preprocessing import CellPreprocessing
 from ml.domain import appearance, fit_domain, pooled_features
 from ml.drawing import draw_field
 from ml.imaging.preprocessing import Preprocessing, normalise, squash
 from ml.serving import Predictor
+from ml.tasks import CELL
+from tests.stand_in_cells import CellStandIn
 
 CLASSES = ("benign", "early", "pre", "pro")
 SIZE = 64
@@ -91,12 +95,26 @@ def make_bundle(folder: Path, *, name: str = "field-test") -> Bundle:
     return seal(place, manifest)
 
 
-def copy_bundle(source: Path, folder: Path, *, name: str) -> Bundle:
-    """The bundle `source` under another name in `folder/name`; much quicker than making one."""
+def copy_bundle(source: Path, folder: Path, *, name: str, **changed: Any) -> Bundle:
+    """The bundle `source` under another name in `folder/name`; much quicker than making one. `changed` are keys of
+    its manifest."""
     place = folder / name
     shutil.copytree(source, place)
     manifest = json.loads((place / "bundle.json").read_text())
-    return seal(place, {k: v for k, v in manifest.items() if k not in ("files", "format")} | {"name": name})
+    return seal(
+        place, {k: v for k, v in manifest.items() if k not in ("files", "format")} | {"name": name} | changed
+    )
+
+
+def make_cell_bundle(
+    source: Path, folder: Path, *, name: str = "cell-test", suspected: float = 0.5
+) -> Bundle:
+    """A bundle of the task `cell`, made of a field's: what it holds besides its manifest is a placeholder."""
+    return copy_bundle(
+        source, folder, name=name, task="cell", classes=list(CELL.classes), malignant=list(CELL.malignant),
+        preprocessing=CellPreprocessing().as_dict(), thresholds={"suspected": suspected, "domain": 1.0},
+        prevalence=dict.fromkeys(CELL.classes, 1 / len(CELL.classes)),
+    )  # fmt: skip
 
 
 def load_stand_in(
@@ -105,6 +123,9 @@ def load_stand_in(
     runtime: str = "auto",
     threads: int | None = None,
     logits: tuple[float, ...] | None = None,
-) -> Predictor:
+) -> Predictor | CellStandIn:
     """`ml.serving.load_predictor` with the stand-in for a runtime; the bundle is verified all the same."""
-    return Predictor(read_bundle(path), StandInRuntime(logits) if logits else StandInRuntime())
+    bundle = read_bundle(path)
+    if bundle.task == "cell":
+        return CellStandIn(bundle)
+    return Predictor(bundle, StandInRuntime(logits) if logits else StandInRuntime())

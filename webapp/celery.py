@@ -22,7 +22,7 @@ app.autodiscover_tasks()
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def begin(**_: object) -> None:
-    """Load the model of an analysis worker, then touch the file that the supervisor waits for.
+    """Load the models of an analysis worker, then touch the file that the supervisor waits for.
 
     A model that cannot be loaded stops nothing: the first analysis tries again, and pages say what is wrong.
     A worker for trainings alone has time: it leaves the cores to analyses and pages, loads nothing now, and
@@ -31,14 +31,16 @@ def begin(**_: object) -> None:
     if "analysis" in app.amqp.queues.consume_from:
         from django.db import DatabaseError
 
+        from diagnosis.models import ModelVersion
         from diagnosis.services import predictors, registry
 
-        try:
-            version = registry.active_version()
-            if version is not None:
-                predictors.CACHE.get(version)
-        except (predictors.ModelUnavailable, DatabaseError) as problem:
-            logger.warning("No model is loaded yet: %s", problem)
+        for task in (ModelVersion.Task.FIELD, ModelVersion.Task.CELL):
+            try:
+                version = registry.active_version(task=task)
+                if version is not None:
+                    predictors.CACHE.get(version)
+            except (predictors.ModelUnavailable, DatabaseError) as problem:
+                logger.warning("No %s model is loaded yet: %s", task, problem)
     elif "training" in app.amqp.queues.consume_from:
         os.nice(TRAINING_NICENESS)
     ready_file = os.environ.get("LEUKOSCOPE_READY_FILE")

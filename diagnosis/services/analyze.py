@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from diagnosis import permissions
 from diagnosis.models import Analysis, ModelVersion, SmearImage, User
-from diagnosis.services import audit, pipeline, previews, queue, registry, shadow, suspicion
+from diagnosis.services import audit, cells, pipeline, previews, queue, registry, shadow, suspicion
 from diagnosis.services.predictors import CACHE, ModelUnavailable, Predictors
 from diagnosis.services.renewing import renewed
 from ml.imaging.reading import UnreadableImage
@@ -102,7 +102,7 @@ def run(*, analysis_id: uuid.UUID, predictors: Predictors = CACHE) -> str:
         return NOT_CLAIMED
     with _lease_kept(analysis.pk, claim):
         try:
-            values = _analyse(analysis, version, predictor)
+            values = _analyse(analysis, version, predictor, predictors)
         except AnalysisFailed as failure:
             return fail(analysis=analysis, claim=claim, failure=str(failure))
         except DatabaseError:
@@ -169,8 +169,10 @@ def _lease_kept(analysis_id: uuid.UUID, claim: str) -> Iterator[None]:
         yield
 
 
-def _analyse(analysis: Analysis, version: ModelVersion, predictor: Any) -> dict[str, Any]:
-    """The values of a finished analysis. Raises AnalysisFailed."""
+def _analyse(
+    analysis: Analysis, version: ModelVersion, predictor: Any, predictors: Predictors
+) -> dict[str, Any]:
+    """The values of a finished analysis, its cells' among them. Raises AnalysisFailed."""
     image = analysis.image
     began = time.perf_counter()
     try:
@@ -190,17 +192,19 @@ def _analyse(analysis: Analysis, version: ModelVersion, predictor: Any) -> dict[
     thumbnail, processed = previews.make(
         pixels=judged.image.pixels, image=image, preprocessing=predictor.bundle.preprocessing
     )
-    now = time.perf_counter()
+    previews_ms = round((time.perf_counter() - previews_began) * 1000, 1)
+    found = cells.find(image=image, pixels=judged.image.pixels, predictors=predictors)
     prediction = judged.prediction
     interval = prediction.confidence_interval or (None, None)
     return {
         "thumbnail": thumbnail,
         "processed": processed,
+        "cells": found,
         "model_version": version,
         "outcome": prediction.outcome,
         "label": prediction.label or "",
         "top_label": prediction.top_label,
-        "suspected": suspicion.is_suspected(prediction, version),
+        "suspected": suspicion.is_suspected(prediction, version, cells=found),
         "probabilities": prediction.probabilities,
         "confidence": prediction.confidence,
         "confidence_low": interval[0],
@@ -214,8 +218,9 @@ def _analyse(analysis: Analysis, version: ModelVersion, predictor: Any) -> dict[
         "maps": {method: rounded(values) for method, values in prediction.maps.items()},
         "timings_ms": {
             **judged.timings_ms,
-            "previews": round((now - previews_began) * 1000, 1),
-            "total": round((now - began) * 1000, 1),
+            "previews": previews_ms,
+            **(found.timings_ms if found else {}),
+            "total": round((time.perf_counter() - began) * 1000, 1),
         },
         "runtime": prediction.runtime,
         "device": prediction.device,
@@ -231,11 +236,12 @@ def rounded(values: Any) -> list[list[float]]:
 
 def _store(analysis: Analysis, claim: str, values: dict[str, Any]) -> str:
     """Store a result if the claim is still ours."""
-    thumbnail = values.pop("thumbnail")
+    thumbnail, found = values.pop("thumbnail"), values.pop("cells", None)
     with transaction.atomic():
         if not _end(analysis, claim, state=Analysis.State.DONE, **values):
             logger.warning("Analysis %s was taken over; its result is dropped", analysis.pk)
             return LOST
+        cells.store(analysis=analysis, work=found)
         SmearImage.objects.filter(pk=analysis.image_id).exclude(thumbnail=thumbnail).update(
             thumbnail=thumbnail
         )

@@ -28,8 +28,8 @@ class ModelUnavailable(Exception):
     """A model version that can't serve now; the text is one sentence for an administrator."""
 
 
-def folder_to_serve(bundle: str | None = None) -> Path:
-    """Folder of a bundle named by its path or its name; without one, of the active version of the field task.
+def folder_to_serve(bundle: str | None = None, *, task: str = registry.FIELD) -> Path:
+    """Folder of a bundle named by its path or its name; without one, of the active version of the task.
 
     A database that isn't there yet is no obstacle: then the first bundle of that task on disk serves. Raises
     ModelUnavailable when there is none.
@@ -38,15 +38,16 @@ def folder_to_serve(bundle: str | None = None) -> Path:
     if bundle:
         return next((place for place in (Path(bundle), shipped / bundle) if place.exists()), Path(bundle))
     try:
-        version = registry.active_version()
+        version = registry.active_version(task=task)
     except DatabaseError:
         version = None
     if version is not None:
         return registry.bundle_folder(version)
     for folder in sorted(place.parent for place in shipped.glob("*/bundle.json")):
-        if _task_of(folder) == registry.FIELD:
+        if _task_of(folder) == task:
             return folder
-    raise ModelUnavailable(f"There is no field bundle in {shipped}: name one with --bundle.")
+    option = "--bundle" if task == registry.FIELD else "--cell-bundle"
+    raise ModelUnavailable(f"There is no {task} bundle in {shipped}: name one with {option}.")
 
 
 def _task_of(folder: Path) -> str | None:
@@ -79,9 +80,13 @@ def load(folder: Path, *, runtime: str | None = None) -> Any:
 
 
 class PredictorCache:
-    """Keeps the predictor of each bundle in use, by the bundle's hash, for the life of a worker process."""
+    """Keeps the predictors used last, by their bundle's hash, for the life of a worker process.
 
-    def __init__(self, size: int = 2) -> None:
+    Every image asks for a field and a cell version, and for a shadow of either where there is one: fewer places would
+    have each load its network anew at every image.
+    """
+
+    def __init__(self, size: int = 4) -> None:
         self._size = size
         self._loaded: dict[str, Any] = {}
 
@@ -93,13 +98,13 @@ class PredictorCache:
         if problem is not None:
             self._loaded.pop(version.bundle_sha256, None)
             raise ModelUnavailable(problem)
-        predictor = self._loaded.get(version.bundle_sha256)
+        predictor = self._loaded.pop(version.bundle_sha256, None)
         if predictor is None:
             predictor = load(registry.bundle_folder(version))
             while len(self._loaded) >= self._size:
                 self._loaded.pop(next(iter(self._loaded)))
-            self._loaded[version.bundle_sha256] = predictor
             logger.info("Loaded %s on %s (%s)", version.name, predictor.runtime, predictor.device)
+        self._loaded[version.bundle_sha256] = predictor  # last: the one used longest ago goes first
         return predictor
 
 

@@ -78,14 +78,15 @@ def file_problem(version: ModelVersion) -> str | None:
     # Without files there is nothing to remember the answer by.
     sha256, problem = _inspect(folder, signature) if signature else _inspect.__wrapped__(folder, signature)
     is_active = version.status == ModelVersion.Status.ACTIVE
+    waits = "Analyses wait" if version.task == FIELD else "Leukocytes are not looked for"
     if problem is not None:
-        return f"{problem} Analyses wait until it is back." if is_active else problem
+        return f"{problem} {waits} until it is back." if is_active else problem
     if sha256 == version.bundle_sha256:
         return None
     if is_active:
         return (
             f"The bundle {version.name} is another than the one registered: put the old one back, or run "
-            "`python manage.py register_bundles` to take the new one. Analyses wait until then."
+            f"`python manage.py register_bundles` to take the new one. {waits} until then."
         )
     return f"Another bundle lies where {version.name} lay: it can be used again when its files are back."
 

@@ -8,16 +8,27 @@ from diagnosis import wording
 from diagnosis.models import ModelVersion
 
 if TYPE_CHECKING:
+    from diagnosis.services.cells import CellWork
     from ml.serving import Prediction
 
 
-def is_suspected(prediction: Prediction, version: ModelVersion) -> bool:
-    """Whether an outcome marks its image as suspected: judged at all, and a malignant class, or malignant
-    classes that together reach the threshold the bundle chose for sensitivity.
+def is_suspected(prediction: Prediction, version: ModelVersion, *, cells: CellWork | None = None) -> bool:
+    """Whether an outcome marks its image as suspected.
+
+    Where the field model may judge: a malignant class, or malignant classes that together reach the threshold the
+    bundle chose for sensitivity. Where it may not, its cells do, if their suspicion reaches the threshold that the
+    cell bundle chose; a bundle that states none never marks an image.
     """
     if prediction.outcome != "class":
-        return False
+        return _cells_are_suspicious(cells)
     malignant = version.manifest.get("malignant", wording.MALIGNANT)
     threshold = version.manifest.get("thresholds", {}).get("suspected", 1.0)
     together = sum(p for name, p in prediction.probabilities.items() if name in malignant)
     return prediction.label in malignant or together >= threshold
+
+
+def _cells_are_suspicious(cells: CellWork | None) -> bool:
+    if cells is None or cells.version is None or cells.suspicion is None:
+        return False
+    threshold = cells.version.manifest.get("thresholds", {}).get("suspected")
+    return threshold is not None and cells.suspicion >= threshold

@@ -30,7 +30,7 @@ RESEND_AFTER = timedelta(minutes=5)
 LARGEST_SWEEP = 1000
 """Analyses of a laboratory that one sweep sends or gives up at most; the next ones do the rest."""
 ORPHAN_AGE = timedelta(days=1)
-CONTENT_FOLDERS = ("images", "thumbnails", "processed")
+CONTENT_FOLDERS = ("images", "thumbnails", "processed", "sprites")
 """Folders whose files bear the `stored_sha256` of the image they belong to as the start of their name."""
 SHA256_LENGTH = 64
 SMALL_BATCH = 500

@@ -20,6 +20,7 @@ from diagnosis.services import analyze, intake, registry
 from ml.drawing import draw_field
 from tests import stand_in
 from tests.diagnosis.told_versions import active, versions  # noqa: F401 - fixtures
+from tests.stand_in_cells import CellStandIn
 
 PASSWORD = "long enough for tests"
 
@@ -38,10 +39,11 @@ class Cast:
 
 
 class ToldPredictors:
-    """Predictors over the stand-in bundle; `logits` decides the class of the next image."""
+    """Predictors over the stand-in bundle; `logits` decides the class of the next image, `cells.cells` its cells."""
 
     def __init__(self, folder: Path) -> None:
         self._predictor = stand_in.load_stand_in(folder)
+        self.cells = CellStandIn(self._predictor.bundle)
         self.asked: list[ModelVersion] = []
 
     def tell(self, label: str) -> None:
@@ -51,7 +53,7 @@ class ToldPredictors:
 
     def get(self, version: ModelVersion) -> Any:
         self.asked.append(version)
-        return self._predictor
+        return self.cells if version.task == "cell" else self._predictor
 
 
 @pytest.fixture(autouse=True)
@@ -167,6 +169,14 @@ def version(db: None, bundles: Path) -> ModelVersion:
     """The stand-in bundle, registered and active."""
     (found,) = registry.register_shipped_bundles().versions
     return found
+
+
+@pytest.fixture
+def cell_version(version: ModelVersion, bundles: Path) -> ModelVersion:
+    """A stand-in bundle of the task `cell` beside the field's, registered and active."""
+    stand_in.make_cell_bundle(bundles / "field-test", bundles)
+    registry.register_shipped_bundles()
+    return ModelVersion.objects.get(task="cell", status="active")
 
 
 @pytest.fixture
