@@ -5,6 +5,7 @@ Measured on the files that ship, by the runtime that serves. `evidence/cells.jso
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -21,8 +22,8 @@ from ml.data.manifest import Item
 from ml.evaluation.cell_figures import binary_figures, cell_figures, joined_figures
 from ml.evaluation.cell_pictures import SEED, SPOILT, crops_of
 from ml.evaluation.cell_strangers import boxed_source, empty_source, photograph_cells
-from ml.evaluation.evidence import GateRow, gate_row
-from ml.evaluation.gates import judge_gate
+from ml.evaluation.evidence import GateRow
+from ml.evaluation.gates import Source
 from ml.evaluation.intervals import RESAMPLES, Figure
 from ml.imaging.preprocessing import normalise
 from ml.runtimes import Runtime
@@ -32,6 +33,9 @@ FILE: Final = "cells.json"
 UNSEEN: Final = "another hospital, nothing fitted to it"
 STRANGERS: Final = 400
 """Pictures of each kind that the gate is shown."""
+
+ARTEFACT: Final = "platelet_or_artefact"
+NAMED: Final = "named platelet or artefact"
 
 Tell = Callable[[str], None]
 
@@ -145,8 +149,24 @@ def gate_rows(
     )  # fmt: skip
     for source in sources:
         tell(f"{source.name}: {source.count}")
-        rows.append(gate_row(source.name, judge_gate(source, predictor).answers))
+        rows.append(_asked(source, predictor))
     return rows
+
+
+def _asked(source: Source, predictor: Predictor) -> GateRow:
+    """A row of pictures shown one by one, their scale unknown. What is named a platelet or an artefact is turned away."""
+    scores, kept, inside = [], 0, 0
+    reasons: Counter[str] = Counter()
+    for picture in source.pictures():
+        if isinstance(picture, str):
+            continue
+        said = predictor.predict(picture)
+        scores.append(said.domain_score)
+        inside += said.inside_domain
+        if said.label is not None and said.label != ARTEFACT:
+            kept += 1
+        reasons.update([NAMED] if said.label == ARTEFACT else said.reasons)
+    return GateRow(source.name, len(scores), kept, inside, float(np.median(scores)), dict(reasons))
 
 
 def _domain_row(name: str, bundle: Bundle, measured: Measured) -> GateRow:
