@@ -154,7 +154,7 @@ def gate_rows(
 
 
 def _asked(source: Source, predictor: Predictor) -> GateRow:
-    """A row of pictures shown one by one, their scale unknown. What is named a platelet or an artefact is turned away."""
+    """A row of pictures shown one by one, their scale unknown. What is named platelet or artefact is turned away."""
     scores, kept, inside = [], 0, 0
     reasons: Counter[str] = Counter()
     for picture in source.pictures():
