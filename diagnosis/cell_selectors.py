@@ -7,18 +7,26 @@ one, else the model's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-from django.db.models import F, QuerySet
+import numpy as np
+import numpy.typing as npt
+from django.db.models import F, Q, QuerySet
 
+from diagnosis import permissions
 from diagnosis.models import Case, Cell, CellAnalysis, User
 from ml.cells.cell import Kind
 from ml.cells.counting import BLASTS, NOT_LEUKOCYTES, Counted, Differential, differential, index_of_suspicion
 
 MOST_PROBABILITIES = 3
 """Classes of a cell that the gallery tells of, the likeliest first."""
+
+MOST_COMPARED = 20_000
+"""Reviewed cells that a cell is compared with, the newest: half a second's work."""
+_A_BATCH = 1000
 
 _GALLERY = (
     "pk", "number", "x", "y", "width", "height", "kind", "touches_border", "confidence", "area_um2", "nucleus_um2",
@@ -27,6 +35,12 @@ _GALLERY = (
 )  # fmt: skip
 _COUNTED = ("kind", "touches_border", "label", "blast_probability", "inside_domain", "newest_reading__label")
 _IMAGE = "cell_analysis__analysis__image"
+_SIMILAR = {
+    "cell": "pk", "label": "newest_reading__label", "reader": "newest_reading__reader_id", "case": f"{_IMAGE}__case_id",
+    "accession_number": f"{_IMAGE}__case__accession_number", "image": f"{_IMAGE}_id", "position": f"{_IMAGE}__position",
+    "analysis": "cell_analysis_id", "number": "number", "columns": "cell_analysis__sprite_columns",
+    "tile_pixels": "cell_analysis__tile_pixels",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -77,9 +91,7 @@ def gallery_rows(*, case: Case) -> list[dict[str, Any]]:
     (empty where nobody gave it a class), `blast_probability`, `inside_domain`, and `probabilities`, the likeliest
     `MOST_PROBABILITIES` as pairs of class and value.
     """
-    readers: dict[int, str] = {
-        reader.pk: reader.display_name for reader in User.objects.filter(laboratory_id=case.laboratory_id)
-    }
+    readers = _readers(case.laboratory_id)
     found = newest_cells(case=case).values_list(*_GALLERY, f"{_IMAGE}_id", f"{_IMAGE}__position")
     return [
         _gallery_row(dict(zip((*_GALLERY, "image", "position"), row, strict=True)), readers) for row in found
@@ -139,6 +151,10 @@ def _gallery_row(cell: Mapping[str, Any], readers: Mapping[int, str]) -> dict[st
     }
 
 
+def _readers(laboratory_id: int) -> dict[int, str]:
+    return {one.pk: one.display_name for one in User.objects.filter(laboratory_id=laboratory_id)}
+
+
 def nc_ratio(*, area: float, nucleus: float) -> float | None:
     """Nuclear over cytoplasmic area, as `ml.cells.cell.Cell` defines it; None for a naked nucleus."""
     cytoplasm = area - nucleus
@@ -196,3 +212,69 @@ def case_cells(*, case: Case) -> CaseCells:
         highest=max((value for value in indices if value is not None), default=None),
         read=sum(bool(row["newest_reading__label"]) for row in rows),
     )
+
+
+def similar_cells(*, user: User, cell: Cell, limit: int = 12) -> list[dict[str, Any]]:
+    """The reviewed cells of the laboratory that look most like a cell to the network, the nearest first.
+
+    Only what the same model version saw can be compared, and what a reader gave a class says something. Of the cell's
+    own image other analyses are left out: they show the cell itself. Three queries, and memory for `_A_BATCH` cells,
+    whatever the archive holds.
+
+    Keys: `cell`, `label` (a reader's), `reader`, `distance` (of the cosine, 0 to 2), `case`, `accession_number`,
+    `image`, `position`, and for its tile `analysis`, `number`, `columns` and `tile_pixels`. Raises as
+    `permissions.require`.
+    """
+    permissions.require(user, permissions.VIEW, cell)
+    found = cell.cell_analysis
+    if not cell.embedding or found.model_version_id is None:
+        return []
+    itself = Q(pk=cell.pk) | (Q(**{_IMAGE: found.analysis.image_id}) & ~Q(cell_analysis=found))
+    reviewed = (
+        Cell.objects.filter(
+            newest_reading__label__gt="",
+            cell_analysis__model_version=found.model_version_id,
+            **{f"{_IMAGE}__case__laboratory": user.laboratory_id},
+        )
+        .exclude(itself)
+        .order_by("-newest_reading_id")
+        .values_list("pk", "embedding")[:MOST_COMPARED]
+    )
+    distances = _nearest(_vector(cell.embedding), reviewed.iterator(chunk_size=_A_BATCH), limit)
+    readers = _readers(user.laboratory_id)
+    told: list[dict[str, Any]] = []
+    for values in Cell.objects.filter(pk__in=distances).values_list(*_SIMILAR.values()):
+        row = dict(zip(_SIMILAR, values, strict=True))
+        told.append(
+            {
+                **row,
+                "image": str(row["image"]),
+                "reader": readers.get(row["reader"], ""),
+                "distance": distances[row["cell"]],
+            }
+        )
+    return sorted(told, key=lambda row: (row["distance"], row["cell"]))
+
+
+def _nearest(
+    wanted: npt.NDArray[np.float32], embeddings: Iterator[tuple[int, bytes | memoryview[int]]], limit: int
+) -> dict[int, float]:
+    """Primary key -> distance of the nearest. An embedding of another length is passed over."""
+    best: list[tuple[float, int]] = []
+    while some := list(islice(embeddings, _A_BATCH)):
+        fitting = [
+            (key, values)
+            for key, values in ((k, _vector(e)) for k, e in some)
+            if values.shape == wanted.shape
+        ]
+        if fitting:
+            keys, vectors = zip(*fitting, strict=True)
+            distances = 1.0 - np.stack(vectors) @ wanted
+            best = sorted([*best, *zip(distances.tolist(), keys, strict=True)])[:limit]
+    return {key: round(distance, 4) for distance, key in best}
+
+
+def _vector(embedding: bytes | memoryview[int]) -> npt.NDArray[np.float32]:
+    """A stored embedding at length 1 (PostgreSQL hands out memoryviews)."""
+    values = np.frombuffer(bytes(embedding), "<f2").astype(np.float32)
+    return values / max(float(np.linalg.norm(values)), 1e-12)
