@@ -23,6 +23,7 @@ from ml.build_cell import RUNS, CellStudy, open_study
 from ml.bundle import MANIFEST, Bundle, read_bundle, seal
 from ml.cache import cache_dir
 from ml.cells.preprocessing import CellPreprocessing
+from ml.cells.serving import CellPredictor
 from ml.data.cells import CNMC, DEEPAPL, load_cells
 from ml.evaluation import cell_evidence
 from ml.evaluation.cell_evidence import FILE
@@ -30,7 +31,6 @@ from ml.evaluation.evidence import GateRow, read_evidence, write_evidence
 from ml.evaluation.intervals import Figure
 from ml.evaluation.whole import write_whole_evidence
 from ml.runtimes import open_runtime
-from ml.serving import load_predictor
 from ml.tasks import CELL
 
 log = logging.getLogger(__name__)
@@ -66,8 +66,8 @@ def assemble_run(study: CellStudy, out: Path, preprocessing: CellPreprocessing) 
 
 def measure_cells(bundle: Bundle, study: CellStudy, data: Path) -> dict[str, Any]:
     """Figures by hospital, under spoilt pictures, and of the gate; written into the bundle, which is sealed again."""
-    predictor = load_predictor(bundle.path, runtime="openvino")
     runtime = open_runtime(bundle, "openvino")
+    predictor = CellPredictor(bundle, runtime)
     hospitals: dict[str, Sequence[Figure]] = {}
     own, seen = cell_evidence.by_hospital(bundle, runtime, study.cells, study.split.test, tell=log.info)
     hospitals.update(own)
@@ -87,8 +87,10 @@ def measure_cells(bundle: Bundle, study: CellStudy, data: Path) -> dict[str, Any
         cache=cache_dir() / "cells",
         tell=log.info,
     )
-    _write(bundle, cell_evidence.as_json(hospitals, spoilt, gate), gate)
-    return cell_evidence.as_json(hospitals, spoilt, gate)
+    fields = cell_evidence.field_figures(predictor, data, tell=log.info)
+    found = cell_evidence.as_json(hospitals, spoilt, gate, fields)
+    _write(bundle, found, gate)
+    return found
 
 
 def _write(bundle: Bundle, found: dict[str, Any], gate: Sequence[GateRow]) -> None:

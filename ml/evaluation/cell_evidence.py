@@ -17,8 +17,9 @@ from ml.assemble import Measured, measure
 from ml.bundle import Bundle
 from ml.calibration import apply_temperature
 from ml.cells.pixel_training import PLATELET, RED_CELL, WHITE_CELL
+from ml.cells.serving import CellPredictor
 from ml.data.cells import CNMC, DEEPAPL, PBC, Cells
-from ml.data.manifest import Item
+from ml.data.manifest import Item, load_manifest
 from ml.evaluation.cell_figures import binary_figures, cell_figures, joined_figures
 from ml.evaluation.cell_pictures import SEED, SPOILT, crops_of
 from ml.evaluation.cell_strangers import boxed_source, empty_source, photograph_cells
@@ -26,6 +27,7 @@ from ml.evaluation.evidence import GateRow
 from ml.evaluation.gates import Source
 from ml.evaluation.intervals import RESAMPLES, Figure
 from ml.imaging.preprocessing import normalise
+from ml.imaging.reading import read_image
 from ml.runtimes import Runtime
 from ml.serving import Predictor
 
@@ -184,11 +186,57 @@ def _blast_odds(measured: Measured, bundle: Bundle) -> NDArray[np.float64]:
 
 
 def as_json(
-    hospitals: Mapping[str, Sequence[Figure]], spoilt: Mapping[str, Sequence[Figure]], gate: Sequence[GateRow]
+    hospitals: Mapping[str, Sequence[Figure]],
+    spoilt: Mapping[str, Sequence[Figure]],
+    gate: Sequence[GateRow],
+    fields: Mapping[str, Any],
 ) -> dict[str, Any]:
     """All of it for `evidence/cells.json`."""
     return {
         "hospitals": {name: [one.to_dict() for one in some] for name, some in hospitals.items()},
         "spoilt": {name: [one.to_dict() for one in some] for name, some in spoilt.items()},
         "gate": [row.to_dict() for row in gate],
+        "fields": dict(fields),
+    }
+
+
+def field_figures(
+    predictor: CellPredictor, data: Path, *, tell: Tell, resamples: int = RESAMPLES
+) -> dict[str, Any]:
+    """The index of suspicion of whole fields of hospitals that the bundle never saw, each field a group.
+
+    Leukemic fields are those of `demo-fields` that are not benign, healthy ones the test part of `txl-pbc-v2`, whose
+    makers photographed healthy blood; benign `demo-fields` (hematogones, which look like blasts) stand apart. The two
+    differ in hospital, stain and number of leukocytes, so that the area of the mere number stands beside.
+    """
+    fields = {
+        "leukemic (demo-fields)": [
+            item.path for item in load_manifest(data / "demo-fields") if item.label != "benign"
+        ],
+        "hematogones (demo-fields)": [
+            item.path for item in load_manifest(data / "demo-fields") if item.label == "benign"
+        ],
+        "healthy (txl-pbc-v2, test part)": sorted((data / "txl-pbc-v2" / "images" / "test").iterdir()),
+    }
+    index: dict[str, list[float]] = {}
+    number: dict[str, list[float]] = {}
+    for name, paths in fields.items():
+        tell(f"{name}: {len(paths)} fields")
+        read = [predictor.read(read_image(path).pixels) for path in paths]
+        index[name] = [one.suspicion or 0.0 for one in read]
+        number[name] = [float(sum(found.cell.counted for found in one.findings)) for one in read]
+    leukemic, hematogones, healthy = fields
+    figures = []
+    for words, negative in (("healthy", healthy), ("hematogones", hematogones)):
+        for what, scores in (("auroc", index), ("auroc_number_alone", number)):
+            both = np.asarray([*scores[leukemic], *scores[negative]])
+            truth = np.arange(len(both)) < len(scores[leukemic])
+            figures += binary_figures(
+                truth, both, [str(i) for i in range(len(both))], name=f"{what}/{words}",
+                split="fields of hospitals never seen", resamples=resamples,
+            )  # fmt: skip
+    return {
+        "figures": [one.to_dict() for one in figures],
+        "index": {name: [round(value, 4) for value in values] for name, values in index.items()},
+        "leukocytes": number,
     }
