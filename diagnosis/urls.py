@@ -5,8 +5,17 @@ from __future__ import annotations
 from django.urls import URLPattern, path
 
 from diagnosis.views.case import case, case_live, sample
+from diagnosis.views.cell import cell, image_cells
+from diagnosis.views.cells import cells, cells_read, cells_rows, cells_undo
 from diagnosis.views.history import history
-from diagnosis.views.images import image_file, image_overlay, image_processed, image_thumbnail
+from diagnosis.views.images import (
+    cell_saliency,
+    image_file,
+    image_overlay,
+    image_processed,
+    image_sprite,
+    image_thumbnail,
+)
 from diagnosis.views.models import bundle_evidence, models
 from diagnosis.views.new_case import new_case
 from diagnosis.views.promotion import judge, judgement_live, promote, retire, roll_back, shadow
@@ -26,6 +35,14 @@ urlpatterns: list[URLPattern] = [
     path("cases/<int:pk>/live", case_live, name="case-live"),
     path("cases/<int:pk>/images", upload, name="upload"),
     path("cases/<int:pk>/sample", sample, name="sample"),
+    path("cases/<int:pk>/cells", cells, name="cells"),
+    path("cases/<int:pk>/cells.json", cells_rows, name="cells-rows"),
+    path("cases/<int:pk>/cells/read", cells_read, name="cells-read"),
+    path("cases/<int:pk>/cells/undo", cells_undo, name="cells-undo"),
+    path("cells/<int:pk>", cell, name="cell"),
+    path("cells/<int:pk>/saliency.png", cell_saliency, name="cell-saliency"),
+    path("images/<uuid:pk>/cells.json", image_cells, name="image-cells"),
+    path("images/<uuid:pk>/cells.jpg", image_sprite, name="image-sprite"),
     path("images/<uuid:pk>/file", image_file, name="image-file"),
     path("images/<uuid:pk>/thumbnail", image_thumbnail, name="image-thumbnail"),
     path("images/<uuid:pk>/processed.png", image_processed, name="image-processed"),

@@ -103,7 +103,7 @@ def undo(*, user: User, batch: uuid.UUID) -> uuid.UUID:
     )
     if any(reader != user.pk for _, _, reader, _, _ in rows):
         raise ReadingRefused(NOT_YOURS)
-    if any(newest != key for key, _, _, newest, _ in rows):
+    if any(newest != key for key, _, _, newest, _ in rows) and _stand_above({c: k for k, c, *_ in rows}):
         raise ReadingRefused(READ_SINCE)
     restored = {cell: label or "" for _, cell, _, _, label in rows}
     made = _add(user, restored, undoes=batch)
@@ -120,6 +120,23 @@ def undo(*, user: User, batch: uuid.UUID) -> uuid.UUID:
         },
     )
     return made
+
+
+def _stand_above(readings: Mapping[int, int]) -> bool:
+    """Whether a later reading stands above any of these, given as cell -> reading. One that was undone since stands no
+    more, nor does its undoing: so deeds are undone one after the other, as far back as their reader likes.
+    """
+    later = CellReading.objects.filter(cell__in=list(readings), pk__gt=min(readings.values())).order_by("pk")
+    standing: dict[int, list[uuid.UUID]] = {}
+    for cell, key, batch, undoes in later.values_list("cell_id", "pk", "batch", "undoes"):
+        if key <= readings[cell]:
+            continue
+        above = standing.setdefault(cell, [])
+        if above and above[-1] == undoes:
+            above.pop()
+        else:
+            above.append(batch)
+    return any(standing.values())
 
 
 def _case_of(user: User, keys: Sequence[int]) -> Case:

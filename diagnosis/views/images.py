@@ -9,12 +9,13 @@ from uuid import UUID
 import numpy as np
 from django.db.models.fields.files import FieldFile
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.urls import reverse
 from django.utils.cache import get_conditional_response
 from django.views.decorators.http import require_safe
 from PIL import Image
 
 from diagnosis import permissions
-from diagnosis.models import Analysis, SmearImage
+from diagnosis.models import Analysis, Cell, CellAnalysis, SmearImage
 from diagnosis.services.previews import THUMBNAIL_SIZE
 from diagnosis.views.access import signed_in
 from ml.saliency import METHODS, overlay_png
@@ -26,6 +27,9 @@ allowed to see it. Who may gets an empty 304.
 
 OVERLAY_SIZE = 1024
 """Longer side of an overlay at most: a 7x7 map holds nothing that more pixels would show."""
+
+CELL_OVERLAY_SIZE = 288
+"""Side of a cell's overlay: the tile as the panel shows it."""
 
 
 def _kept(response: HttpResponseBase, etag: str) -> HttpResponseBase:
@@ -121,6 +125,48 @@ def image_overlay(request: HttpRequest, pk: UUID, method: str) -> HttpResponseBa
         return unchanged
     size = (OVERLAY_SIZE, OVERLAY_SIZE) if square else overlay_size(image.width, image.height)
     picture = overlay_png(np.asarray(analysis.maps[method], dtype=np.float32), size)
+    return _kept(HttpResponse(picture, content_type="image/png"), etag)
+
+
+def sprite_url(image: UUID, cell_analysis: int) -> str:
+    """Address of the tiles of one cell analysis: it never shows others, so a page and its picture agree."""
+    return f"{reverse('diagnosis:image-sprite', args=[image])}?cells={cell_analysis}"
+
+
+@require_safe
+@signed_in
+def image_sprite(request: HttpRequest, pk: UUID) -> HttpResponseBase:
+    """The tiles of an image's cells in one JPEG: those of the cell analysis named by `?cells=`."""
+    image = permissions.get_image_for(request.user, pk)
+    wanted = request.GET.get("cells", "")
+    found = (
+        CellAnalysis.objects.filter(pk=wanted, analysis__image=image).first() if wanted.isdecimal() else None
+    )
+    if found is None or not found.sprite:
+        raise Http404("There are no tiles of this image.")
+    etag = f'"{found.sprite.name.rsplit("/", 1)[-1]}"'
+    return _unchanged(request, etag) or _kept(
+        _send(found.sprite, "image/jpeg", f"image-{image.position}-cells.jpg"), etag
+    )
+
+
+def saliency_url(cell: Cell) -> str:
+    """Address of a cell's saliency overlay."""
+    return reverse("diagnosis:cell-saliency", args=[cell.pk])
+
+
+@require_safe
+@signed_in
+def cell_saliency(request: HttpRequest, pk: int) -> HttpResponseBase:
+    """The regions that influenced the score of a cell, to lay over its tile."""
+    cell = permissions.get_cell_for(request.user, pk)
+    if not cell.saliency:
+        raise Http404("There is no such overlay of this cell.")
+    etag = f'"cell-{cell.pk}"'  # what a model saw in a cell is never edited
+    unchanged = _unchanged(request, etag)
+    if unchanged is not None:
+        return unchanged
+    picture = overlay_png(np.asarray(cell.saliency, dtype=np.float32), (CELL_OVERLAY_SIZE, CELL_OVERLAY_SIZE))
     return _kept(HttpResponse(picture, content_type="image/png"), etag)
 
 

@@ -113,6 +113,16 @@ def test_deeds_are_undone_one_after_the_other(cast, cells):
     assert labels(cells)[:4] == ["monocyte"] * 3 + [""]
 
 
+def test_deeds_are_undone_back_to_the_first(cast, cells):
+    first = re_class(user=cast.hematologist, cells=cells[:3], label="monocyte")
+    second = re_class(user=cast.hematologist, cells=cells[1:4], label="blast")
+    undone = undo(user=cast.hematologist, batch=second)
+    undo(user=cast.hematologist, batch=first)
+    assert labels(cells)[:4] == [""] * 4
+    with pytest.raises(ReadingRefused, match="read again since"):
+        undo(user=cast.hematologist, batch=undone)
+
+
 def test_a_deed_is_undone_once(cast, cells):
     batch = re_class(user=cast.hematologist, cells=cells[:1], label="monocyte")
     undo(user=cast.hematologist, batch=batch)

@@ -9,7 +9,8 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from diagnosis.models import Analysis, Case, ModelVersion, Site, SmearImage, Training
+from diagnosis.models import Analysis, Case, Cell, ModelVersion, Site, SmearImage, Training
+from tests.diagnosis.told_cells import add_cells
 
 SCRIPT = {"X-Requested-With": "leukoscope"}
 HTMX = {"HX-Request": "true", "HX-Current-URL": "http://testserver/cases/7?image=3"}
@@ -25,6 +26,12 @@ READS = [
     ("image-thumbnail", 200, 200, 200, 404),
     ("image-processed", 200, 200, 200, 404),
     ("image-overlay", 200, 200, 200, 404),
+    ("image-sprite", 404, 404, 404, 404),  # without `?cells=`; test_pages_cells names them
+    ("image-cells", 200, 200, 200, 404),
+    ("cells", 200, 200, 200, 404),
+    ("cells-rows", 200, 200, 200, 404),
+    ("cell", 302, 302, 302, 404),
+    ("cell-saliency", 200, 200, 200, 404),
     ("history", 200, 200, 200, 200),
     ("models", 403, 200, 200, 200),
     ("bundle-evidence", 403, 200, 200, 404),
@@ -41,6 +48,8 @@ WRITES = [
     ("sample", 302, 302, 302, 404),
     ("review", 403, 302, 302, 404),
     ("retry", 302, 302, 302, 404),
+    ("cells-read", 403, 400, 400, 404),
+    ("cells-undo", 403, 400, 400, 404),
     ("judge", 403, 403, 302, 404),
     ("roll-back", 403, 403, 302, 404),
     ("shadow", 403, 403, 302, 404),
@@ -53,6 +62,7 @@ WHO = ("technician", "hematologist", "administrator", "outsider")
 def done(image: SmearImage, judge: Callable[..., Analysis]) -> SmearImage:
     """An image with a finished analysis."""
     judge(image)
+    add_cells(image, ["blast"])
     laboratory = image.case.laboratory
     ModelVersion.objects.update(laboratory=laboratory)
     Training.objects.create(task="field", name="field-2", laboratory=laboratory, work="nowhere")
@@ -67,6 +77,8 @@ def address(name: str, image: SmearImage) -> str:
         "case-live": [image.case_id],
         "upload": [image.case_id],
         "sample": [image.case_id],
+        **{key: [image.case_id] for key in ("cells", "cells-rows", "cells-read", "cells-undo")},
+        **{key: [Cell.objects.get().pk] for key in ("cell", "cell-saliency")},
         "image-overlay": [image.pk, "gradcam++"],
         "bundle-evidence": [version, "metrics.json"],
         "training": [Training.objects.get().pk],
@@ -100,7 +112,9 @@ def test_reading(client: Client, cast: Any, done: SmearImage, name: str, who: st
 def test_writing(client: Client, cast: Any, done: SmearImage, name: str, who: str, expected: int) -> None:
     client.force_login(cast[who])
 
-    response = client.post(address(name, done), {"verdict": "agree", "analysis": done.newest_analysis_id})
+    response = client.post(
+        address(name, done), {"verdict": "agree", "analysis": done.newest_analysis_id, "cells": "?"}
+    )
 
     assert response.status_code == expected
 
@@ -183,7 +197,9 @@ def test_pages_with_patients_are_not_kept_by_browsers(client: Client, cast: Any,
 def test_pages_have_a_strict_policy_and_nothing_inline(client: Client, cast: Any, done: SmearImage) -> None:
     client.force_login(cast.administrator)
 
-    for name in ("worklist", "case", "case-new", "history", "models", "training", "sites", "site", "promote"):
+    for name in (
+        "worklist", "case", "case-new", "cells", "history", "models", "training", "sites", "site", "promote",
+    ):  # fmt: skip
         response = client.get(address(name, done))
         policy = response["Content-Security-Policy"]
         assert "script-src 'self'" in policy
