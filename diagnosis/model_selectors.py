@@ -105,6 +105,8 @@ def promotions(*, user: User) -> QuerySet[Promotion]:
 def agreements(*, user: User) -> dict[int, Agreement]:
     """Agreement of each version that has run as a shadow with what was active, by its primary key."""
     same = Q(failure="", outcome=F("analysis__outcome"), label=F("analysis__label"))
+    # Suspected by its class: cells may make an image suspected too, and a shadow of fields says nothing of those.
+    by_class = Q(analysis__suspected=True, analysis__outcome=Analysis.Outcome.CLASS)
     rows = (
         ShadowAnalysis.objects.filter(
             analysis__image__case__laboratory_id=user.laboratory_id,
@@ -117,8 +119,8 @@ def agreements(*, user: User) -> dict[int, Agreement]:
             n=Count("pk", filter=Q(failure="")),
             same=Count("pk", filter=same),
             failed=Count("pk", filter=~Q(failure="")),
-            only_shadow=Count("pk", filter=Q(failure="", suspected=True, analysis__suspected=False)),
-            only_active=Count("pk", filter=Q(failure="", suspected=False, analysis__suspected=True)),
+            only_shadow=Count("pk", filter=Q(failure="", suspected=True) & ~by_class),
+            only_active=Count("pk", filter=Q(failure="", suspected=False) & by_class),
         )
     )
     by_version: dict[int, list[dict[str, int]]] = {}

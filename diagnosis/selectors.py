@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db.models import Case as SqlCase
 from django.db.models import Count, Exists, F, IntegerField, Max, OuterRef, Prefetch, Q, QuerySet, Value, When
+from django.db.models.expressions import OrderBy
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -47,14 +48,17 @@ LONG_WAIT = datetime.timedelta(minutes=2)
 
 RANK_SUSPECTED, RANK_UNJUDGED, RANK_OTHER = 0, 1, 2
 
-SORTS: dict[str, tuple[str, ...]] = {
+MOST_SUSPICIOUS_FIRST = F("suspicion").desc(nulls_last=True)
+"""Within a rank. A case without a judged cell comes last in its rank and never in a lower one."""
+
+SORTS: dict[str, tuple[str | OrderBy, ...]] = {
     "-received": ("-received_on", "-created_at", "-pk"),
     "received": ("received_on", "created_at", "pk"),
     "accession": ("accession_number", "pk"),
     "-accession": ("-accession_number", "-pk"),
     "patient": ("patient_code", "-received_on", "-pk"),
     "-patient": ("-patient_code", "-received_on", "-pk"),
-    "urgency": ("rank", "received_on", "created_at", "pk"),
+    "urgency": ("rank", MOST_SUSPICIOUS_FIRST, "received_on", "created_at", "pk"),
     "-activity": ("-active_at", "-pk"),
     "activity": ("active_at", "pk"),
 }
@@ -84,18 +88,18 @@ class HistoryFilters:
 
 
 def worklist(*, user: User, unread_only: bool = False) -> QuerySet[Case]:
-    """Cases of the user's laboratory by urgency: suspected, then unjudged, then the rest; the unread and the
-    older first within each.
+    """Cases of the user's laboratory by urgency: suspected, then unjudged, then the rest; within each the unread
+    first, then those whose cells are the most suspicious, then the older.
 
     Each case carries `image_count`, `suspected_count`, `unjudged_count`, `indeterminate_count`,
-    `failed_count`, `unfinished_count`, `reviewed_count`, `unread_count`, `overruled_count`, `rank` and
-    `active_at`. With `unread_only`, cases whose every image has been reviewed are left out.
+    `failed_count`, `unfinished_count`, `reviewed_count`, `unread_count`, `overruled_count`, `rank`,
+    `suspicion` and `active_at`. With `unread_only`, cases whose every image has been reviewed are left out.
     """
     cases: QuerySet[Any] = _with_counts(_cases_of(user))
     if unread_only:
         cases = cases.filter(Q(unread_count__gt=0) | Q(image_count=0))
     is_read = SqlCase(When(unread_count=0, image_count__gt=0, then=Value(1)), default=Value(0))
-    return cases.order_by("rank", is_read, "received_on", "created_at", "pk")
+    return cases.order_by("rank", is_read, MOST_SUSPICIOUS_FIRST, "received_on", "created_at", "pk")
 
 
 def history(*, user: User, filters: HistoryFilters = HistoryFilters()) -> QuerySet[Case]:
@@ -256,7 +260,9 @@ def _on_images(condition: Q) -> Q:
 
 
 def _with_counts(cases: QuerySet[Case]) -> QuerySet[Case]:
-    """Add the counts of images by what they are, one join for all, and the rank that follows from them."""
+    """Add the counts of images by what they are, one join for all, the rank that follows from them, and `suspicion`:
+    the highest index of any image's cells, which images of a thin or normal part cannot lower.
+    """
 
     def counted(condition: Q) -> Count:
         return Count("images", filter=_on_images(condition))
@@ -271,6 +277,7 @@ def _with_counts(cases: QuerySet[Case]) -> QuerySet[Case]:
         reviewed_count=counted(READ),
         unread_count=counted(Q(pk__isnull=False) & UNREAD),
         overruled_count=counted(_OVERRULED),
+        suspicion=Max("images__newest_analysis__cell_analysis__suspicion"),
         active_at=Coalesce(Max("images__uploaded_at"), "created_at"),
         rank=SqlCase(
             When(suspected_count__gt=0, then=Value(RANK_SUSPECTED)),

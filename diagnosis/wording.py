@@ -27,6 +27,7 @@ SUSPECTED_MARK = "▲"
 SCOPE_NOTICE = "B-ALL only: does not exclude AML, T-ALL, CLL, CML, MDS or lymphoma"
 SUBTYPE_NOTICE = "needs immunophenotyping"
 RESEARCH_NOTICE = "Research use only: it supports a reader and never replaces one."
+SUSPICION_NOTICE = "index, not validated here"
 SALIENCY_PHRASE = "regions that influenced the score"
 
 STATE_WORDS: dict[str, str] = {

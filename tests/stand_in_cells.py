@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ml.bundle import Bundle
 from ml.cells.cell import Cell, Kind
+from ml.cells.counting import Counted, index_of_suspicion
 from ml.cells.findings import CellFinding, FieldCells
 from ml.cells.scale import Scale
 from ml.tasks import CELL
@@ -35,7 +36,15 @@ USUAL = (
     Told("monocyte", 0.3, inside=False), Told("lymphocyte", 0.2, border=True),
     Told("", None, kind=Kind.PLATELET),
 )  # fmt: skip
-"""Four judged leukocytes, with a suspicion of 0.455; one unlike those known, one at the border, and a platelet."""
+"""Four judged leukocytes; one unlike those known, one at the border, and a platelet."""
+
+USUAL_BLASTS = (0.9, 0.8, 0.1, 0.02)
+"""Blast probabilities of `USUAL` that count."""
+
+
+def index(*blasts: float) -> float | None:
+    """The index of suspicion of leukocytes with these blast probabilities."""
+    return index_of_suspicion([Counted("lymphocyte", blast_probability=blast) for blast in blasts])
 
 
 def finding(told: Told, number: int, *, across: int = 8) -> CellFinding:

@@ -52,6 +52,8 @@ def mark_of(analysis: Analysis | None) -> Mark:
     if analysis.state == Analysis.State.QUEUED:
         return Mark("", "busy", "queued")
     if analysis.outcome == Analysis.Outcome.INDETERMINATE:
+        if analysis.suspected:
+            return Mark(wording.SUSPECTED_MARK, "suspect", "by its cells")
         return Mark(INDETERMINATE_MARK, "caution", "indeterminate")
     word = wording.class_word(analysis.label)
     if analysis.suspected:

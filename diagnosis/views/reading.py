@@ -23,6 +23,10 @@ TIMING_WORDS = {
     "domain": "domain",
     "saliency": "saliency",
     "previews": "previews",
+    "cells_find": "finding leukocytes",
+    "cells_tiles": "cutting out leukocytes",
+    "cells_classify": "network, on leukocytes",
+    "cells_sprite": "sheet of leukocytes",
     "total": "in all",
 }
 

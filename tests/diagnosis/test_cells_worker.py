@@ -12,7 +12,7 @@ from diagnosis.services import analyze, cells, registry, upkeep
 from diagnosis.services.analyze import DONE
 from diagnosis.services.predictors import ModelUnavailable, PredictorCache
 from tests import stand_in
-from tests.stand_in_cells import TILE, USUAL, Told
+from tests.stand_in_cells import TILE, USUAL, USUAL_BLASTS, Told, index
 
 pytestmark = pytest.mark.django_db
 
@@ -37,7 +37,7 @@ def test_cells_are_stored_with_all_that_is_known_of_them(image, cell_version, pr
     assert (found.model_version, found.failure, found.problems) == (cell_version, "", [])
     assert (found.um_per_pixel, found.scale_is_measured, found.tile_um) == (0.1, True, 25.0)
     assert found.counted == 5, "whole leukocytes, judged or not"
-    assert found.suspicion == pytest.approx((0.9 + 0.8 + 0.1 + 0.02) / 4)
+    assert found.suspicion == pytest.approx(index(*USUAL_BLASTS))
     rows = list(found.cells.all())
     assert [cell.number for cell in rows] == list(range(len(USUAL)))
     assert [cell.label for cell in rows] == [
@@ -124,7 +124,7 @@ def test_where_the_field_model_may_not_judge_the_cells_decide(
     predictors.cells.cells = [Told("blast", blast)] * 3
     analysis = run(image, predictors)
     assert (analysis.outcome, analysis.label) == ("indeterminate", "")
-    assert analysis.cell_analysis.suspicion == pytest.approx(blast)
+    assert analysis.cell_analysis.suspicion == pytest.approx(index(blast, blast, blast))
     assert analysis.suspected is suspected
 
 
@@ -133,7 +133,7 @@ def test_inside_its_domain_the_field_model_decides(image, cell_version, predicto
     predictors.cells.cells = [Told("blast", 0.99)]
     analysis = run(image, predictors)
     assert (analysis.label, analysis.suspected) == ("benign", False)
-    assert analysis.cell_analysis.suspicion == pytest.approx(0.99)
+    assert analysis.cell_analysis.suspicion == pytest.approx(index(0.99))
 
 
 def test_no_judged_cell_makes_no_suspicion(image, cell_version, predictors):
