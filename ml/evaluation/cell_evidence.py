@@ -1,6 +1,7 @@
 """The evidence of a `cell` bundle beyond one set's figures: by hospital, under spoilt pictures, and what its gate does.
 
-Measured on the files that ship, by the runtime that serves. `evidence/cells.json` holds it, `ml.evaluation.cell_evidence_table` shows it.
+Measured on the files that ship, by the runtime that serves. `evidence/cells.json` holds it,
+`ml.evaluation.cell_evidence_table` shows it.
 """
 
 from __future__ import annotations
