@@ -10,7 +10,7 @@ import argparse
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -20,18 +20,13 @@ from numpy.typing import NDArray
 
 from ml.cache import cache_dir
 from ml.cells.preprocessing import CellPreprocessing
-from ml.data.augmentation import Augmentation
 from ml.data.cells import CNMC, DEEPAPL, PBC, Cells, Source, load_cells
 from ml.data.splits import Split
 from ml.evaluation.cell_pictures import SEED, crops_of
-from ml.plan import Plan, Stage
+from ml.plan import Plan, standing_plan
 from ml.tasks import CELL
 
 log = logging.getLogger(__name__)
-
-AUGMENTATION: Final = replace(Augmentation(), rotation=180.0, zoom=0.3, shift=0.04)
-"""A cell has no upright, and its scale is known to a fifth. Its colours wander as a field's do, although they were
-brought to a reference: masks and stains differ in what that leaves."""
 
 EDGE_PIXELS: Final = (-1, 0, 0, 1, 2)
 """How far a training cell's outline is moved out, drawn for each cell: the finder of cells in fields draws it elsewhere
@@ -48,7 +43,7 @@ class CellRun:
     question: str
 
 
-PLAN: Final = Plan(stages=(Stage(96, 6, 5e-4), Stage(128, 4, 2e-4)), augmentation=AUGMENTATION)
+PLAN: Final = standing_plan(CELL.name)
 
 RUNS: Final = {
     run.name: run

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -94,11 +95,8 @@ class Bundle:
     @cached_property
     def preparation(self) -> Preprocessing | CellPreprocessing:
         """How pictures are prepared for the network, whatever it is of."""
-        values = self.manifest["preprocessing"]
         try:
-            if values.get("kind") == "cell":
-                return CellPreprocessing.from_dict(values)
-            return Preprocessing.from_dict(values)
+            return preparation_from(self.manifest["preprocessing"])
         except UnknownPreprocessing as error:
             raise BundleTooNew(f"The model {self.name} cannot serve here. {error}") from error
 
@@ -140,6 +138,13 @@ class Bundle:
             return Domain.from_arrays(self.arrays)
         except KeyError as error:
             raise BundleCorrupt(f"The model {self.name} is damaged: serving.npz lacks {error}.") from error
+
+
+def preparation_from(values: Mapping[str, Any]) -> Preprocessing | CellPreprocessing:
+    """The preprocessing of fields or of cells that `as_dict` wrote; raises UnknownPreprocessing."""
+    if values.get("kind") == "cell":
+        return CellPreprocessing.from_dict(values)
+    return Preprocessing.from_dict(values)
 
 
 def read_bundle(path: Path | str, *, verify: bool = True) -> Bundle:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ml.bundle import Bundle
-from ml.data.labels import MALIGNANT
+from ml.data.labels import LabelMap
 from ml.data.manifest import Item, Manifest
+from ml.evaluation.coarse import too_coarse
 from ml.evaluation.judging import select
 from ml.evaluation.predictions import EvaluationError
 
@@ -20,12 +21,12 @@ def locked_images(
     Images that `candidate` was trained or validated on are left out, and so is every image of a group it learnt
     another image of, also where a copy of it lies in other data. The data that the bundle was made from are looked
     at first, and the others only while images are missing. Groups of several data sets are told apart by the data's
-    name. An image whose label is no class of `active` (nor `malignant`, for all malignant classes together) is left
-    out.
+    name. An image whose label means nothing to `active` is left out; several classes (`malignant`, `a or b`) are a
+    meaning too, unless they are a few images whose classes others tell apart (`ml.evaluation.coarse.too_coarse`).
     """
     wanted = set(active.manifest["data"].get("test_sha256", ()))
     learnt = frozenset() if candidate is None else learnt_hashes(candidate)
-    labels = {name.casefold(): name for name in (MALIGNANT, *active.classes)}
+    labels = LabelMap.parse({}, classes=active.classes, malignant=active.malignant)
     home = active.manifest["data"].get("name")
     found: dict[str, Item] = {}
     settled = set(wanted & learnt)
@@ -34,9 +35,9 @@ def locked_images(
             break
         learnt_groups = {item.group for item in manifest if item.sha256 in learnt} if learnt else set()
         for item in _test_items(manifest, active):
-            label = labels.get(item.label.casefold())
-            if label is None or item.sha256 in settled:
+            if not labels.knows(item.label) or item.sha256 in settled:
                 continue
+            label = labels.target(item.label)
             settled.add(item.sha256)
             if item.group in learnt_groups:
                 continue
@@ -44,7 +45,8 @@ def locked_images(
             # A cached property: the new item would read its file again.
             named.__dict__["sha256"] = item.sha256
             found[item.sha256] = named
-    return list(found.values())
+    coarse = too_coarse([item.label for item in found.values()], active.classes)
+    return [item for item in found.values() if item.label not in coarse]
 
 
 def learnt_hashes(bundle: Bundle) -> frozenset[str]:

@@ -17,8 +17,18 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from ml.data.augmentation import Augmentation
-from ml.plan import DENSENET_121, DEPTHS, LOSSES, OPTIMISERS, Depth, Loss, Optimiser, Plan, Stage
+from ml.plan import (
+    DENSENET_121,
+    DEPTHS,
+    LOSSES,
+    OPTIMISERS,
+    Depth,
+    Loss,
+    Optimiser,
+    Plan,
+    Stage,
+    standing_plan,
+)
 
 Search = Literal["random", "asha", "tpe"]
 
@@ -247,22 +257,24 @@ def best_setting(study: optuna.Study) -> Setting:
 def refit_plan(
     setting: Setting,
     *,
+    task: str = "field",
     size: int = 224,
     epochs: int = 15,
     seed: int = 20,
     blocks: tuple[int, ...] = DENSENET_121,
 ) -> Plan:
-    """The training through all layers that follows a search: a third of the epochs at reduced size, the rest full.
+    """The training through all layers that follows a search: some epochs at reduced size, the rest at full size, in
+    the shares of the task's standing recipe (of fields, a third).
 
     What the search found on batch, dropout, smoothing, loss and augmentation carries over. Optimiser, rate and
     decay carry over from a trial through all layers alone, the rate times 0.4 at full size; from a head or a
     block they would say nothing about all layers, and the standing recipe's stand in (`carried_over` says so).
     """
-    standing = Plan()
+    standing = standing_plan(task)
     throughout = setting.depth == "all"
     rate = setting.learning_rate if throughout else standing.stages[0].learning_rate
     reduced = max(32, round(size * standing.stages[0].size / standing.size / 32) * 32)
-    first = epochs // 3 if reduced < size else 0
+    first = epochs * standing.stages[0].epochs // standing.epochs if reduced < size else 0
     stages = [Stage(reduced, first, rate)] if first else []
     stages.append(Stage(size, epochs - first, rate * FULL_SIZE_RATE))
     return replace(
@@ -273,7 +285,7 @@ def refit_plan(
         label_smoothing=setting.label_smoothing,
         loss=setting.loss,
         focal_gamma=setting.focal_gamma,
-        augmentation=Augmentation().scaled(setting.augmentation),
+        augmentation=standing.augmentation.scaled(setting.augmentation),
         optimiser=setting.optimiser if throughout else standing.optimiser,
         weight_decay=setting.weight_decay if throughout else standing.weight_decay,
         seed=seed,

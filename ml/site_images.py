@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.bundle import Bundle
-from ml.data.labels import MALIGNANT, LabelMap
+from ml.data.labels import LabelMap, label_of
 from ml.data.manifest import DataProblem, Item
 from ml.evaluation.coarse import Grouping
 from ml.evaluation.metrics import Judged
@@ -39,7 +39,7 @@ class SiteImages:
     """n labelled images of one site as a bundle's network and gate see them.
 
     Attributes:
-        pooled: (n, c) mean of the feature map over places, unscaled. seen: (n, 24) appearances.
+        pooled: (n, c) mean of the feature map over places, unscaled. seen: (n, d) what else the gate looks at.
         membership: (n, k) 1 where the label stands for that class; several in a row where it is coarse.
         groups: which images belong together. refused: (n,) turned away for another reason than the domain.
         sha256: of the files.
@@ -125,10 +125,10 @@ class OwnImages:
 
 
 def membership_of(labels: Sequence[str], bundle: Bundle) -> FloatArray:
-    """(n, k) of labels that are classes of the bundle or `malignant`.
+    """(n, k) of labels that are classes of the bundle, several (`a or b`), or `malignant`.
 
     Raises:
-        DataProblem: a label is neither.
+        DataProblem: a label is none of these.
     """
     plain = LabelMap.parse({}, classes=bundle.classes, malignant=bundle.malignant)
     return plain.membership(labels)
@@ -146,7 +146,7 @@ def measure_site(
     """Run a bundle over labelled images one by one, as serving does.
 
     Args:
-        items: labelled with classes of the bundle, or `malignant`.
+        items: labelled with classes of the bundle, several (`a or b`), or `malignant`.
         groups: of the images; None takes those of the items.
         alter: changes the pixels first (for simulated sites).
 
@@ -188,11 +188,9 @@ def judged_site(
     Args:
         probabilities: (n, k). kept: (n,) whether each image was given a class.
     """
-    coarse = (images.membership > 0).sum(axis=1) > 1
-    first = images.membership.argmax(axis=1).tolist()
     labels = [
-        MALIGNANT if several else bundle.classes[number]
-        for several, number in zip(coarse.tolist(), first, strict=True)
+        label_of([bundle.classes[number] for number in np.flatnonzero(row)], bundle.malignant)
+        for row in images.membership
     ]
     grouping = Grouping.of(set(labels), bundle.classes, bundle.malignant)
     return Judged.of(

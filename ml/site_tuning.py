@@ -19,7 +19,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from ml.bundle import Bundle, seal
-from ml.data.augmentation import Augmentation
+from ml.data.augmentation import augmentation_of
 from ml.data.manifest import Item
 from ml.data.preparing import corrected_images
 from ml.domain import fit_domain, pooled_features
@@ -80,7 +80,7 @@ class BlockTuner:
             progress=progress,
         )
         self._plain = features().pool4[0]
-        self._views = features(augmentation=Augmentation(), views=VIEWS, seed=seed).pool4
+        self._views = features(augmentation=augmentation_of(bundle.task), views=VIEWS, seed=seed).pool4
         head = own_head(bundle)
         # In the calibrated scale, where a loss in nats means what it says.
         self._stepper = Stepper(

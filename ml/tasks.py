@@ -41,13 +41,11 @@ Malignant are blast and promonocyte, which counts as a blast equivalent (WHO; Ar
 together are the blast probability. Promyelocyte is not among them: a regenerating marrow sends out promyelocytes too,
 and only many abnormal ones tell of acute promyelocytic leukemia. It is a class of its own and scored separately.
 
-Not in `TASKS` yet, for what goes by the name of a task takes a picture for a 4:3 field: it is squashed to a square,
-its lower right corner painted over, and refused at another aspect when served. A cell is shown at a fixed scale
-instead, never squashed (`ml.cells.single`). Until preprocessing and serving do that by task, a training of this task
-that is asked for by name is refused, and reviews of cells are not gathered for one.
+A cell is shown at a fixed scale and never squashed: what becomes of a picture hangs on the bundle's preprocessing
+(`ml.pictures`), which is that of cells here and of fields there.
 """
 
-TASKS: dict[str, Task] = {task.name: task for task in (FIELD,)}
+TASKS: dict[str, Task] = {task.name: task for task in (FIELD, CELL)}
 """What can be trained, served and retrained by name."""
 
 

@@ -8,7 +8,7 @@ when a trial ends early is decided in `ml.search`. Imports TensorFlow.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -69,6 +69,7 @@ class Workbench:
         cache: folder of cached features.
         trial_epochs: of each trial; None takes those of `TRIAL_EPOCHS`.
         depths, sizes: what the search may choose from; sizes above the preprocessing's are left out.
+        augmentation: of the task, at strength 1.
     """
 
     train: Examples
@@ -83,6 +84,7 @@ class Workbench:
     seed: int = 20
     depths: Sequence[Depth] = DEPTHS
     sizes: Sequence[int] = SIZES
+    augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
         fitting = tuple(size for size in self.sizes if size <= self.preprocessing.size)
@@ -162,7 +164,7 @@ class Workbench:
             preprocessing=self.preprocessing,
             size=setting.size,
             cache=self.cache,
-            augmentation=Augmentation().scaled(setting.augmentation) if varied else None,
+            augmentation=self.augmentation.scaled(setting.augmentation) if varied else None,
             seed=self.seed,
             sha256=self._sha256[part],
             progress=progress,
@@ -300,7 +302,7 @@ def _block_epochs(
 def _whole_epochs(bench: Workbench, setting: Setting, watch: _Watch) -> Iterator[Outcome]:
     plan = Plan(
         batch_size=min(setting.batch_size, len(bench.train)),
-        augmentation=Augmentation().scaled(setting.augmentation),
+        augmentation=bench.augmentation.scaled(setting.augmentation),
         seed=bench.seed,
     )
     common: dict[str, Any] = {

@@ -230,8 +230,8 @@ def _judge(version: ModelVersion, active: ModelVersion | None, data: Sequence[Pa
         raise _Impossible(f"{version.name} is active already.")
     candidate = _load(version)
     other = _load(active) if active is not None else None
-    manifests = _manifests(data)
     owner: Bundle = (other or candidate).bundle
+    manifests = _manifests(data, version.task)
     items = locked_images(owner, manifests, candidate=candidate.bundle)
     rows = [_rows(predictor, items, track) for predictor in (candidate, other) if predictor is not None]
     common = set.intersection(*(set(one) for one in rows)) if rows else set()
@@ -263,13 +263,14 @@ def _rows(predictor: Any, items: Sequence[Item], track: Track) -> dict[str, Row]
     return {one.sha256: one for one in answers if isinstance(one, Row)}
 
 
-def _manifests(data: Sequence[Path]) -> list[Manifest]:
+def _manifests(data: Sequence[Path], task: str) -> list[Manifest]:
     """The data sets at the places named, or at `LEUKOSCOPE_DATA`; a place may be a folder of data sets.
 
     Raises _Impossible where a place that was named cannot be read; others are left out, and images that are then
     missing make the verdict unproven.
     """
-    from ml.data.manifest import ManifestError, load_manifest
+    from ml.data.labelled import load_labelled
+    from ml.data.manifest import DataProblem
 
     found = []
     for place in data or ([settings.LEUKOSCOPE_DATA] if settings.LEUKOSCOPE_DATA else []):
@@ -277,8 +278,8 @@ def _manifests(data: Sequence[Path]) -> list[Manifest]:
         several = bool(inside) and not (Path(place) / "index.csv").is_file()
         for folder in inside if several else [Path(place)]:
             try:
-                found.append(load_manifest(folder))
-            except ManifestError as error:
+                found.append(load_labelled(folder, task=task))
+            except DataProblem as error:
                 if data and not several:
                     raise _Impossible(str(error)) from error
                 logger.warning("%s is left out: %s", folder, error)

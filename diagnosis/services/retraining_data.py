@@ -21,12 +21,14 @@ from diagnosis.services.retraining_start import (
     preprocessing_of,
     start_of,
 )
+from ml.bundle import preparation_from
 from ml.cache import cache_dir
 from ml.data.gathering import Gathered, describe, gather, split_for
-from ml.data.manifest import Item, Manifest, load_manifest
+from ml.data.labelled import load_labelled
+from ml.data.manifest import Item, Manifest
 from ml.data.splits import Split
-from ml.imaging.preprocessing import Preprocessing
-from ml.tasks import Task, UnknownTask, task_named
+from ml.pictures import Preparation
+from ml.tasks import CELL, Task, UnknownTask, task_named
 
 if TYPE_CHECKING:
     from diagnosis.services.retraining import RetrainRequest
@@ -52,7 +54,7 @@ class Prepared:
     gathered: Gathered
     split: Split
     start: Start
-    preprocessing: Preprocessing
+    preprocessing: Preparation
     laboratory: Laboratory | None
     site: Site | None
 
@@ -93,7 +95,7 @@ def prepare(request: RetrainRequest, *, progress: Progress) -> Prepared:
     laboratory, site = place_of(request)
     start = start_of(request, task, laboratory)
     preprocessing = preprocessing_of(request, start)
-    sources = [load_manifest(place) for place in request.data]
+    sources = [load_labelled(place, task=task.name) for place in request.data]
     if request.reviewed:
         sources.append(_reviewed(task, laboratory, site))
     if not sources:
@@ -163,9 +165,10 @@ def _reviewed(task: Task, laboratory: Laboratory | None, site: Site | None) -> M
     if laboratory is None:
         raise RetrainProblem("Reviewed images belong to a laboratory: name it with --laboratory.")
     items = reviewed.reviewed_items(laboratory=laboratory, task=task.name, site=site)
+    things = "cell" if task is CELL else "image"
     if not items:
-        raise RetrainProblem("No image has a standing review with a class to learn from.")
-    return Manifest("reviewed images", tuple(items))
+        raise RetrainProblem(f"No {things} has a standing review with a class to learn from.")
+    return Manifest(f"reviewed {things}s", tuple(items))
 
 
 def check_room(place: Path, images: int, size: int) -> None:
@@ -265,5 +268,5 @@ def restore(request: RetrainRequest, work: Path) -> Prepared:
     task = known_task(request.task)
     laboratory, site = place_of(request)
     start = replace(start_of(request, task, laboratory), words=facts["start"])
-    preprocessing = Preprocessing.from_dict(facts["preprocessing"])
+    preprocessing = preparation_from(facts["preprocessing"])
     return Prepared(task, gathered, split, start, preprocessing, laboratory, site)

@@ -202,6 +202,7 @@ def plan_of(setting: Setting, *, request: RetrainRequest, prepared: Prepared) ->
 
     plan = refit_plan(
         setting,
+        task=request.task,
         size=prepared.preprocessing.size,
         epochs=request.epochs,
         seed=request.seed,

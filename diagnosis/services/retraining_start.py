@@ -12,10 +12,12 @@ from django.conf import settings
 
 from diagnosis.models import Laboratory
 from diagnosis.services import registry
-from ml.bundle import Bundle, BundleError, read_bundle
+from ml.bundle import Bundle, BundleError, preparation_from, read_bundle
+from ml.cells.preprocessing import CellPreprocessing
 from ml.imaging.preprocessing import Preprocessing
+from ml.pictures import Preparation
 from ml.plan import DENSENET_121
-from ml.tasks import Task
+from ml.tasks import CELL, Task
 
 if TYPE_CHECKING:
     from diagnosis.services.retraining import RetrainRequest
@@ -97,7 +99,7 @@ def imagenet_weights(given: Path | None) -> Path:
     )
 
 
-def preprocessing_of(request: RetrainRequest, start: Start) -> Preprocessing:
+def preprocessing_of(request: RetrainRequest, start: Start) -> Preparation:
     """That of the bundle started from, else of the active one: the gate wants the input to stay what it is."""
     base = start.bundle
     if base is None:
@@ -106,8 +108,9 @@ def preprocessing_of(request: RetrainRequest, start: Start) -> Preprocessing:
             base = read_bundle(registry.bundle_folder(version), verify=False) if version else None
         except BundleError:
             base = None
-    values = base.preprocessing.as_dict() if base else Preprocessing().as_dict()
-    return Preprocessing.from_dict({**values, "size": request.size} if request.size else values)
+    usual = CellPreprocessing() if request.task == CELL.name else Preprocessing()
+    values = (base.preparation if base else usual).as_dict()
+    return preparation_from({**values, "size": request.size} if request.size else values)
 
 
 def already_split(start: Start, task: Task, laboratory: Laboratory | None) -> Mapping[str, Any] | None:

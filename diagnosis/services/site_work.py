@@ -88,18 +88,23 @@ def labelled(bundle: Bundle, items: Sequence[Item], label_map: Mapping[str, str]
 
 
 def images_of(bundle: Bundle) -> list[Item]:
-    """The images of the data set that a bundle was made from, where `LEUKOSCOPE_DATA` has it."""
-    from ml.data.manifest import ManifestError, load_manifest
+    """The images of the data sets that a bundle was made from, as far as `LEUKOSCOPE_DATA` has them."""
+    from ml.data.labelled import JOINED, load_labelled
+    from ml.data.manifest import DataProblem
 
     root = settings.LEUKOSCOPE_DATA
-    places = [Path(root) / str(bundle.manifest["data"].get("name", "")), Path(root)] if root else []
-    for place in places:
+    if not root:
+        return []
+    named = [Path(root) / name for name in str(bundle.manifest["data"].get("name", "")).split(JOINED)]
+    there = [place for place in named if (place / "index.csv").is_file()]
+    found: list[Item] = []
+    for place in there or [Path(root)]:
         if (place / "index.csv").is_file():
             try:
-                return list(load_manifest(place))
-            except ManifestError as error:
+                found += load_labelled(place, task=bundle.task)
+            except DataProblem as error:
                 logger.warning("%s is left out: %s", place, error)
-    return []
+    return found
 
 
 def own_bundles() -> Path:

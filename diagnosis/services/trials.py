@@ -15,6 +15,7 @@ from django.db import connection
 from diagnosis.models import Training
 from diagnosis.services.retraining_data import Prepared
 from diagnosis.services.retraining_start import RetrainProblem
+from ml.data.augmentation import augmentation_of
 
 if TYPE_CHECKING:
     import optuna
@@ -103,6 +104,7 @@ def bench_options(*, prepared: Prepared, request: RetrainRequest, work: Path) ->
         "trial_epochs": request.trial_epochs,
         "blocks": prepared.start.blocks,
         "seed": request.seed,
+        "augmentation": augmentation_of(prepared.task.name),
     }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -33,7 +33,7 @@ class Augmentation:
         stain_gain, stain_shift: sigmas of the factor and offset of each HED stain (Tellez et al. 2018).
         hue, saturation, value: half ranges of the HSV jitter: turns of 360 degrees, factor, factor.
         grey_probability: share of images shown without colour at all.
-        rotation: half range in degrees. Not by quarters: a squashed field has an upright.
+        rotation: half range in degrees. Not by quarters: a squashed field has an upright (a cell has none).
         zoom: half range of the log2 scale.
         shift: half range of the shift as a share of the side.
         blur_probability, noise_probability, jpeg_probability: camera and compression.
@@ -129,3 +129,13 @@ class Augmentation:
             _, packed = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(50, 96))])
             image = np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), np.uint8)
         return image
+
+
+CELL_AUGMENTATION: Final = replace(Augmentation(), rotation=180.0, zoom=0.3, shift=0.04)
+"""A cell has no upright, and its scale is known to a fifth. Its colours wander as a field's do, although they were
+brought to a reference: masks and stains differ in what that leaves."""
+
+
+def augmentation_of(task: str) -> Augmentation:
+    """The standing augmentation of a task's pictures."""
+    return CELL_AUGMENTATION if task == "cell" else Augmentation()

@@ -7,7 +7,7 @@ A patient, a subject or a family of near duplicates is never on two sides.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.data.labels import OR
 from ml.data.manifest import MICROMETRES, DataProblem, Item, Manifest, load_manifest
 from ml.data.signatures import duplicate_families
 from ml.data.splits import Split, keep_families_together
@@ -187,18 +188,10 @@ def load_cells(
     members: list[tuple[str, ...]] = []
     dropped: Counter[str] = Counter()
     for source in sources:
-        for item in load_manifest(folder / source.name):
-            label = source.label_of(item)
-            if label in source.dropped:
-                dropped[f"{source.name}: {label}"] += 1
-                continue
-            if label not in source.meaning:
-                raise DataProblem(
-                    f"{item.name} of {source.name} has the label {label}, which means no class."
-                )
-            classes = source.meaning[label]
-            items.append(_renamed(item, source, label, " or ".join(classes)))
-            members.append(classes)
+        own, classes, left_out = meant(load_manifest(folder / source.name), source)
+        items += own
+        members += classes
+        dropped += left_out
     kept = _each_once(items, members)
     manifest = Manifest(" + ".join(source.name for source in sources), tuple(items[i] for i in kept))
     membership = np.zeros((len(kept), len(CELL.classes)), np.float32)
@@ -214,6 +207,28 @@ def load_cells(
         some = [manifest.items[i] for i in here]
         fold[here] = deal_folds([item.group for item in some], [item.label for item in some])
     return Cells(manifest, membership, family, _apart(fold, family), dropped)
+
+
+def meant(images: Iterable[Item], source: Source) -> tuple[list[Item], list[tuple[str, ...]], Counter[str]]:
+    """A source's images with what their labels mean, the classes of each, and how many are left out by label.
+
+    Raises:
+        DataProblem: a label has no meaning.
+    """
+    items: list[Item] = []
+    members: list[tuple[str, ...]] = []
+    dropped: Counter[str] = Counter()
+    for item in images:
+        label = source.label_of(item)
+        if label in source.dropped:
+            dropped[f"{source.name}: {label}"] += 1
+            continue
+        if label not in source.meaning:
+            raise DataProblem(f"{item.name} of {source.name} has the label {label}, which means no class.")
+        classes = source.meaning[label]
+        items.append(_renamed(item, source, label, OR.join(classes)))
+        members.append(classes)
+    return items, members, dropped
 
 
 def deal_folds(groups: Sequence[str], labels: Sequence[str], *, folds: int = FOLDS) -> NDArray[np.int64]:

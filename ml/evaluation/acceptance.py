@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ml.calibration import Z_95, wilson_interval
-from ml.data.labels import MALIGNANT
+from ml.data.labels import says_malignant
 from ml.evaluation.evidence import Section
 from ml.evaluation.intervals import Figure
 
@@ -62,7 +62,7 @@ def judge_limits(
     """
     counts = {False: 0, True: 0}
     for label, row in zip(section.classes, section.confusion, strict=True):
-        counts[label in malignant or label == MALIGNANT] += sum(row)
+        counts[says_malignant(label, malignant)] += sum(row)
     return (
         _judge(section, SENSITIVITY, counts[True], sensitivity),
         _judge(section, SPECIFICITY, counts[False], specificity),

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from ml.cells.cutout import CROP_UM
 from ml.cells.pixel_training import PLATELET, WHITE_CELL, boxes_of
 from ml.cells.scale import measure_scale
-from ml.evaluation.gates import Source
+from ml.drawing import CELL_KINDS, draw_cell
+from ml.evaluation.gates import Source, photograph_source
 from ml.evaluation.photographs import everyday_photograph_crops
 from ml.imaging.reading import read_image
+from ml.tasks import CELL
 
 Pixels = NDArray[np.uint8]
 
@@ -51,6 +53,24 @@ def photograph_cells(name: str, *, most: int, seed: int) -> Source:
             )
 
     return Source(name, most, pictures)
+
+
+def photographs_for(task: str, count: int, *, seed: int) -> Source:
+    """Crops of everyday photographs in the shape of the pictures of a task."""
+    if task == CELL.name:
+        return photograph_cells("everyday photographs", most=count, seed=seed)
+    return photograph_source(count, seed=seed)
+
+
+def drawn_cells(count: int, *, seed: int = 0) -> Source:
+    """Single-cell pictures that were drawn and never lay under a microscope."""
+
+    def pictures() -> Iterator[Pixels]:
+        for number in range(count):
+            kind = CELL_KINDS[number % len(CELL_KINDS)]
+            yield draw_cell(np.random.default_rng((seed, number)), kind=kind)[0]
+
+    return Source("drawn cells", count, pictures)
 
 
 Middles = Callable[[NDArray[np.float64], tuple[int, int], np.random.Generator], list[tuple[float, float]]]

@@ -13,8 +13,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.data.labels import DROP, MALIGNANT
+from ml.data.labels import DROP, MALIGNANT, LabelMap
 from ml.data.manifest import Item
+from ml.evaluation.coarse import too_coarse
 from ml.evaluation.predictions import EvaluationError, Row, Unreadable
 from ml.evaluation.repaint import choose_targets, repaint, six_colour_numbers
 from ml.imaging.reading import UnreadableImage, read_image
@@ -161,35 +162,52 @@ def with_class_labels(
 ) -> tuple[list[Item], Counter[str]]:
     """Return the items whose label means something to the bundle, and the other labels with counts.
 
-    A label means a class of the bundle, or `malignant` where several classes are. `mapping` renames labels of the
-    data, to one of these or to `drop`, which leaves them out without a word; the case of letters does not matter.
+    A label means a class of the bundle, several (`a or b`), or `malignant` where several classes are. `mapping` renames
+    labels of the data, to one of these or to `drop`, which leaves them out without a word; the case of letters does
+    not matter. A label of several classes that few images bear, while others tell its classes apart, is no label to
+    judge by and is among the others (`ml.evaluation.coarse.too_coarse`).
 
     Raises:
         EvaluationError: `mapping` names no class of the bundle, or no label is a class.
     """
     meanings = (*classes, *((MALIGNANT,) if malignant and MALIGNANT not in classes else ()))
-    known = {name.casefold(): name for name in meanings}
-    targets = {**known, DROP: DROP}
-    unknown_targets = sorted(target for target in mapping.values() if target.casefold() not in targets)
+    plain = LabelMap.parse({}, classes=classes, malignant=tuple(malignant))
+
+    def meaning(text: str) -> str | None:
+        known = plain.knows(text) and (malignant or plain.members(text))
+        return DROP if text.casefold() == DROP else plain.target(text) if known else None
+
+    unknown_targets = sorted(target for target in mapping.values() if meaning(target) is None)
     if unknown_targets:
         raise EvaluationError(
             f"The bundle has no class called {', '.join(unknown_targets)}: it knows {', '.join(meanings)}."
         )
-    renamed = {label.casefold(): targets[target.casefold()] for label, target in mapping.items()}
+    renamed = {label.casefold(): meaning(target) for label, target in mapping.items()}
+    known = {text: renamed.get(text.casefold(), meaning(text)) for text in {item.label for item in items}}
+    coarse = too_coarse([label for item in items if (label := known[item.label])], classes)
     found: list[Item] = []
     others: Counter[str] = Counter()
     for item in items:
-        label = renamed.get(item.label.casefold(), known.get(item.label.casefold()))
-        if label is None:
+        label = known[item.label]
+        if label is None or label in coarse:
             others[item.label] += 1
         elif label != DROP:
-            found.append(item if label == item.label else replace(item, label=label))
+            found.append(_labelled(item, label))
     if not found:
         raise EvaluationError(
             f"None of the data's labels ({', '.join(sorted(others)) or 'none'}) is a class of the bundle "
             f"({', '.join(meanings)}): --map LABEL=CLASS says which is which."
         )
     return found, others
+
+
+def _labelled(item: Item, label: str) -> Item:
+    if label == item.label:
+        return item
+    named = replace(item, label=label)
+    if "sha256" in item.__dict__:  # a cached property: the new item would read its file again
+        named.__dict__["sha256"] = item.sha256
+    return named
 
 
 def judge(

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ml.data.labels import MALIGNANT
 from ml.data.manifest import Item, Manifest
 from ml.evaluation import plots
 from ml.evaluation.baselines import six_colour_baseline
@@ -161,7 +162,11 @@ def evaluate(
     notes = [*selection.notes, *filter(None, [grouping.note])]
     sections = [measure(rows, f"{bundle.name} on {manifest.name}", notes)]
     exact = [row for row in rows if row.label in bundle.classes]
-    if len({row.label for row in exact} & set(bundle.malignant)) > 0 and len(exact) < len(rows):
+    if (
+        grouping.is_coarse
+        and MALIGNANT in grouping.classes
+        and {row.label for row in exact} & set(bundle.malignant)
+    ):
         sections.append(measure(exact, f"{bundle.name} on images whose subtype is known"))
     sites = sorted({row.site for row in rows})
     by_site = [

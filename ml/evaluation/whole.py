@@ -20,11 +20,13 @@ from typing import Any
 
 from ml.bundle import MANIFEST, Bundle, read_bundle, seal
 from ml.card import card_markdown, write_into_readme
-from ml.data.manifest import Manifest, load_manifest
+from ml.data.labelled import load_labelled
+from ml.data.manifest import Manifest
 from ml.evaluation import plots
+from ml.evaluation.cell_strangers import photographs_for
 from ml.evaluation.evidence import Evidence, GateRow, gate_row, read_evidence, write_evidence
 from ml.evaluation.faithfulness import IMAGES, Faithfulness, measure_faithfulness
-from ml.evaluation.gates import drawn_source, judge_gate, photograph_source
+from ml.evaluation.gates import drawn_source, judge_gate
 from ml.evaluation.html_report import report_html
 from ml.evaluation.judging import select, with_class_labels
 from ml.evaluation.predictions import Row, read_predictions_csv, write_predictions_csv
@@ -33,6 +35,7 @@ from ml.evaluation.saliency_plots import saliency_plots
 from ml.evaluation.search_plots import search_plots
 from ml.runtimes import choose_runtime
 from ml.serving import Predictor, load_predictor
+from ml.tasks import FIELD
 
 Track = Callable[[Iterable[Any], int, str], Iterable[Any]]
 """Hands on what it is given, and may draw progress: (things, how many, description); as `evaluate` takes it."""
@@ -179,9 +182,13 @@ def _faithfulness(
 
 
 def _gate_rows(predictor: Predictor, held_out: Sequence[Row], progress: Track) -> Iterator[GateRow]:
-    """The gate on the test part, and on what any bundle can be shown: drawn fields and everyday photographs."""
+    """The gate on the test part, and on what any bundle can be shown: everyday photographs, and drawn fields where
+    fields are judged. A drawn cell is no stranger that a gate of cells need turn away.
+    """
     yield gate_row("held-out images (test part)", held_out)
-    for source in (drawn_source(DRAWN_FIELDS, seed=SEED), photograph_source(PHOTOGRAPH_CROPS, seed=SEED)):
+    task = predictor.bundle.task
+    drawn = [drawn_source(DRAWN_FIELDS, seed=SEED)] if task == FIELD.name else []
+    for source in (*drawn, photographs_for(task, PHOTOGRAPH_CROPS, seed=SEED)):
         yield gate_row(source.name, judge_gate(source, predictor, track=progress).answers)
 
 
@@ -271,7 +278,7 @@ def main() -> None:
     parser.add_argument("--readme", type=Path, help="also write the table of evidence into this README")
     parser.add_argument("--images", type=int, default=IMAGES, help="drawn for the saliency (%(default)s)")
     arguments = parser.parse_args()
-    manifest = load_manifest(arguments.data)
+    manifest = load_labelled(arguments.data, task=read_bundle(arguments.bundle, verify=False).task)
     write = add_faithfulness if arguments.only_saliency else write_whole_evidence
     bundle = write(arguments.bundle, manifest, progress=_told, images=arguments.images)
     evidence = read_evidence(bundle.path / "evidence" / "metrics.json")

@@ -144,7 +144,7 @@ def test_no_name_tells_of_the_patient_or_the_file(laboratory, case, image, read)
 
 
 def test_an_unknown_task_is_refused(laboratory):
-    with pytest.raises(UnknownTask, match="no task called cells: choose field"):
+    with pytest.raises(UnknownTask, match="no task called cells: choose cell or field"):
         reviewed_items(laboratory=laboratory, task="cells")
 
 

@@ -21,8 +21,9 @@ from ml.data.cells import (
     deal_folds,
     load_cells,
 )
+from ml.data.labelled import load_labelled
 from ml.data.manifest import MICROMETRES, DataProblem
-from ml.tasks import CELL, TASKS, UnknownTask, task_named
+from ml.tasks import CELL, TASKS, task_named
 
 PEOPLE = st.lists(
     st.tuples(
@@ -89,10 +90,22 @@ def test_blast_probability_is_of_blasts_and_promonocytes_and_not_of_promyelocyte
     assert "promyelocyte" in CELL.classes
 
 
-def test_the_task_cannot_be_asked_for_by_name_yet():
-    assert "cell" not in TASKS
-    with pytest.raises(UnknownTask):
-        task_named("cell")
+def test_the_task_is_known_by_name():
+    assert task_named("cell") is TASKS["cell"] is CELL
+
+
+def test_a_public_set_is_known_by_its_name(write):
+    folder = write(
+        CNMC,
+        ("UID_1_1_1_all.webp", "all", "1"),
+        ("UID_H2_1_1_hem.webp", "hem", "H2"),
+        group="subject",
+    )
+    manifest = load_labelled(folder / CNMC.name, task="cell")
+    assert [item.label for item in manifest] == ["blast", "lymphocyte or variant_lymphocyte"]
+    assert [item.group for item in manifest] == ["cnmc2019-fold1/1", "cnmc2019-fold1/H2"]
+    assert {item.columns[MICROMETRES] for item in manifest} == {str(CNMC.micrometres)}
+    assert [item.label for item in load_labelled(folder / CNMC.name, task="field")] == ["all", "hem"]
 
 
 def test_the_files_name_gives_the_subtype(write):

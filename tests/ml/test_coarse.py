@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ml.calibration import apply_temperature
-from ml.evaluation.coarse import Grouping
+from ml.evaluation.coarse import Grouping, too_coarse
 from ml.evaluation.predictions import Row, before_scaling, to_judged
 
 CLASSES = ("benign", "early", "pre")
@@ -63,3 +63,35 @@ def test_scaling_is_undone_before_summing():
 
 def test_the_note_names_what_was_summed():
     assert "early, pre are summed" in Grouping.of({"malignant"}, CLASSES, MALIGNANT).note
+
+
+KINDS = ("a", "b", "c", "blast", "promonocyte")
+
+
+def test_a_label_of_several_classes_puts_these_together_and_no_others():
+    grouping = Grouping.of({"a or b", "c", "blast"}, KINDS, KINDS[3:])
+    assert grouping.classes == ("a or b", "c", "blast", "promonocyte")
+    assert grouping.malignant == {"blast", "promonocyte"}
+    assert [grouping.label(name) for name in ("a", "a or b", "c")] == ["a or b", "a or b", "c"]
+    assert grouping.fold([[0.1, 0.2, 0.3, 0.3, 0.1]])[0] == pytest.approx([0.3, 0.3, 0.3, 0.1])
+    assert "several classes: the probabilities of a, b are summed" in grouping.note
+
+
+def test_labels_that_share_a_class_put_all_of_theirs_together():
+    grouping = Grouping.of({"a or b", "b or c", "malignant"}, KINDS, KINDS[3:])
+    assert grouping.classes == ("a or b or c", "malignant")
+    assert grouping.malignant == {"malignant"}
+    assert grouping.label("b or c") == "a or b or c"
+
+
+def test_some_malignant_classes_together_are_malignant():
+    grouping = Grouping.of({"early or pre"}, ("benign", "early", "pre", "pro"), ("early", "pre", "pro"))
+    assert grouping.malignant == {"early or pre", "pro"}
+
+
+def test_few_coarse_labels_are_left_out_where_others_tell_their_classes_apart():
+    fine = ["a"] * 20 + ["b"] * 20 + ["c"] * 20
+    assert too_coarse([*fine, "a or b", "a or b"], KINDS) == {"a or b"}
+    assert not too_coarse([*fine, *["a or b"] * 20], KINDS), "many are worth it"
+    assert not too_coarse([*["a"] * 50, "a or b"], KINDS), "nobody would see a b"
+    assert not too_coarse([*fine, "malignant"], KINDS)

@@ -13,7 +13,7 @@ from ml.tasks import FIELD, TASKS, UnknownTask, task_named
 NAMES = st.text(st.characters(categories=("L", "N"), include_characters="_- "), min_size=1, max_size=8).map(
     str.strip
 )
-TARGETS = st.sampled_from([*FIELD.classes, "malignant", "drop"])
+TARGETS = st.sampled_from([*FIELD.classes, "malignant", "drop", "early or pre"])
 
 
 def parse(text):
@@ -36,6 +36,15 @@ def test_labels_of_another_data_set_are_mapped():
     assert not labels.drops("hem")
 
 
+def test_a_label_may_stand_for_several_classes():
+    labels = parse("x=Pre or EARLY,y=pro or pre or early")
+    assert (labels.target("x"), labels.members("x")) == ("early or pre", (1, 2))
+    assert labels.target("y") == "malignant"
+    assert labels.members("pro or early") == (1, 3)
+    assert not labels.knows("benign or early"), "nobody could say whether it is leukemia"
+    assert not labels.knows("early or blast")
+
+
 def test_a_map_overrides_what_a_label_would_mean():
     labels = parse({"early": "drop", "pre": "pro"})
     assert labels.drops("early")
@@ -56,6 +65,7 @@ def test_membership_has_a_one_for_every_class_a_label_stands_for():
         ("=benign", r"not =benign\."),
         ("all=", r"not all=\."),
         ("all=blast", r"sends all to blast, which is no class: choose benign, early, pre, pro, malignant"),
+        ("all=benign or pre", r"sends all to benign or pre, which is no class: .* all malignant or none\."),
         ("all=pre,ALL=pro", r"sends ALL to pre and to pro: keep one of them\."),
     ],
 )
@@ -79,11 +89,11 @@ def test_text_and_mapping_mean_the_same(mapping):
         assert labels.target(label.upper() if label.upper().casefold() == label else label) == target
         row = labels.membership([label])[0]
         assert tuple(row.nonzero()[0]) == labels.members(label)
-        assert row.sum() == {"drop": 0, "malignant": 3}.get(target, 1)
+        assert row.sum() == {"drop": 0, "malignant": 3, "early or pre": 2}.get(target, 1)
 
 
 def test_the_tasks_are_known_by_name():
     assert task_named("field") is TASKS["field"] is FIELD
     assert set(FIELD.malignant) < set(FIELD.classes)
-    with pytest.raises(UnknownTask, match="There is no task called heart: choose field"):
+    with pytest.raises(UnknownTask, match="There is no task called heart: choose cell or field"):
         task_named("heart")

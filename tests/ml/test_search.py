@@ -9,7 +9,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from ml.data.augmentation import Augmentation
+from ml.data.augmentation import CELL_AUGMENTATION, Augmentation, augmentation_of
 from ml.plan import Plan
 from ml.search import Setting, best_setting, carried_over, make_study, reclaim, refit_plan, suggest
 
@@ -125,3 +125,10 @@ def test_augmentation_scales_from_mirrors_alone_to_half_as_much_again():
     assert nothing.rotation == nothing.density_gain == nothing.noise_probability == 0
     with pytest.raises(ValueError, match="0 or more"):
         base.scaled(-1)
+
+
+def test_the_refit_of_a_task_follows_its_own_recipe():
+    plan = refit_plan(Setting(augmentation=0.5), task="cell", size=128, epochs=10)
+    assert [(stage.size, stage.epochs) for stage in plan.stages] == [(96, 6), (128, 4)]
+    assert plan.augmentation == CELL_AUGMENTATION.scaled(0.5)
+    assert augmentation_of("field") == Augmentation()

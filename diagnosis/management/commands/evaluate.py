@@ -14,13 +14,15 @@ from rich.console import Console
 from diagnosis import wording
 from diagnosis.management.progress import progress_bar
 from diagnosis.services import predictors
+from ml.data.labelled import load_labelled
 from ml.data.labels import LabelMap
-from ml.data.manifest import DataProblem, Manifest, load_manifest
+from ml.data.manifest import DataProblem, Manifest
 from ml.evaluation import report
 from ml.evaluation.html_report import report_html
 from ml.evaluation.intervals import RESAMPLES
 from ml.evaluation.predictions import EvaluationError, write_predictions_csv
 from ml.evaluation.run import SEED, Evaluated, Request, evaluate, evidence_plots, left_out_words, write_plots
+from ml.tasks import FIELD, TASKS
 
 # Tables are measured for this many columns where the output is no terminal.
 PLAIN_WIDTH = 140
@@ -40,6 +42,12 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--bundle", metavar="B", help="bundle folder, or its name (default: the active one)"
+        )
+        parser.add_argument(
+            "--task",
+            choices=sorted(TASKS),
+            default=FIELD.name,
+            help="whose active version, where no bundle is named (default %(default)s)",
         )
         parser.add_argument(
             "--data", metavar="DIR_OR_MANIFEST", required=True, type=Path, help="labelled images"
@@ -123,10 +131,10 @@ class Command(BaseCommand):
             resamples=options["resamples"],
         )
         try:
-            manifest: Manifest = load_manifest(options["data"])
-            folder = predictors.folder_to_serve(options["bundle"])
+            folder = predictors.folder_to_serve(options["bundle"], task=options["task"])
             predictor = predictors.load(folder, runtime=options["runtime"])
             bundle = predictor.bundle
+            manifest: Manifest = load_labelled(options["data"], task=bundle.task)
             labels = LabelMap.parse(options["label_map"], classes=bundle.classes, malignant=bundle.malignant)
             request = replace(request, mapping={**labels.targets, **request.mapping})
             other = predictors.load(folder, runtime=name) if (name := options["compare_runtime"]) else None

@@ -13,6 +13,7 @@ from diagnosis.management.commands.evaluate import report_console
 from diagnosis.management.progress import progress_bar
 from diagnosis.services import predictors
 from ml.evaluation import plots, report
+from ml.evaluation.cell_strangers import drawn_cells, photographs_for
 from ml.evaluation.evidence import Evidence
 from ml.evaluation.gates import (
     GateResult,
@@ -21,10 +22,10 @@ from ml.evaluation.gates import (
     drawn_source,
     folder_source,
     judge_gate,
-    photograph_source,
 )
 from ml.evaluation.predictions import EvaluationError
 from ml.evaluation.run import SEED
+from ml.tasks import CELL, FIELD, TASKS
 
 
 class Command(BaseCommand):
@@ -42,7 +43,19 @@ class Command(BaseCommand):
         parser.add_argument(
             "--bundle", metavar="B", help="bundle folder, or its name (default: the active one)"
         )
-        parser.add_argument("--drawn", metavar="N", type=int, default=0, help="also N drawn fields")
+        parser.add_argument(
+            "--task",
+            choices=sorted(TASKS),
+            default=FIELD.name,
+            help="whose active version, where no bundle is named (default %(default)s)",
+        )
+        parser.add_argument(
+            "--drawn",
+            metavar="N",
+            type=int,
+            default=0,
+            help="also N drawn fields, or cells for a bundle of cells",
+        )
         parser.add_argument(
             "--photographs", metavar="N", type=int, default=0, help="also N crops of everyday photographs"
         )
@@ -66,11 +79,13 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            folder = predictors.folder_to_serve(options["bundle"])
+            folder = predictors.folder_to_serve(options["bundle"], task=options["task"])
             predictor = predictors.load(folder, runtime=options["runtime"])
             data = predictor.bundle.manifest["data"]
             seen = {*data["train_sha256"], *data["validation_sha256"]}
-            sources = sources_of(options, set() if options["include_seen"] else seen)
+            sources = sources_of(
+                options, set() if options["include_seen"] else seen, task=predictor.bundle.task
+            )
             with progress_bar() as bar:
                 results = [
                     judge_gate(
@@ -110,7 +125,7 @@ class Command(BaseCommand):
         )
 
 
-def sources_of(options: dict[str, Any], seen: set[str]) -> list[Source]:
+def sources_of(options: dict[str, Any], seen: set[str], *, task: str = FIELD.name) -> list[Source]:
     """Return the sources that were asked for; CommandError where there are none."""
     found = []
     for text in options["folders"]:
@@ -121,9 +136,10 @@ def sources_of(options: dict[str, Any], seen: set[str]) -> list[Source]:
         )
         found.append(source)
     if options["drawn"] > 0:
-        found.append(drawn_source(options["drawn"], seed=options["seed"]))
+        drawn = drawn_cells if task == CELL.name else drawn_source
+        found.append(drawn(options["drawn"], seed=options["seed"]))
     if options["photographs"] > 0:
-        found.append(photograph_source(options["photographs"], seed=options["seed"]))
+        found.append(photographs_for(task, options["photographs"], seed=options["seed"]))
     if not found:
         raise CommandError("Name at least one folder (NAME=DIR), or ask for --drawn or --photographs.")
     return found
