@@ -27,6 +27,7 @@ from ml.calibration import (
     apply_temperature,
     fit_temperature,
 )
+from ml.cells.counting import SUSPICIOUS
 from ml.data.manifest import Item, Manifest
 from ml.data.splits import Split
 from ml.domain import fit_domain, pooled_features
@@ -36,6 +37,7 @@ from ml.imaging.reading import read_image
 from ml.pictures import Preparation, picture_of, scale_stated
 from ml.runtimes import OpenVinoRuntime, Runtime
 from ml.saving import TrainingProblem, storage_problem
+from ml.tasks import CELL
 
 SUSPICION_SENSITIVITY = 0.98
 """Share of malignant validation images at or above the threshold of suspicion (DESIGN, Words)."""
@@ -166,6 +168,8 @@ def assemble(
             "libraries": {library: version(library) for library in LIBRARIES},
             **calibrated(held, classes, malignant, domain.threshold),
         }
+        if task == CELL.name:
+            facts["thresholds"]["suspicion"] = SUSPICIOUS
         sealed = seal(part, facts)
     return replace(sealed, path=folder)
 

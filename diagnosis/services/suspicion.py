@@ -30,5 +30,5 @@ def is_suspected(prediction: Prediction, version: ModelVersion, *, cells: CellWo
 def _cells_are_suspicious(cells: CellWork | None) -> bool:
     if cells is None or cells.version is None or cells.suspicion is None:
         return False
-    threshold = cells.version.manifest.get("thresholds", {}).get("suspected")
+    threshold = cells.version.manifest.get("thresholds", {}).get("suspicion")
     return threshold is not None and cells.suspicion >= threshold

@@ -137,6 +137,10 @@ def differential(cells: Iterable[Counted]) -> Differential:
     )
 
 
+SUSPICIOUS: Final = 0.2
+"""Index from which on a field is marked as suspected where no field class may be given: 20 blasts per 100 leukocytes
+make an acute leukemia (WHO). Fitted to nothing; a bundle carries it as `thresholds.suspicion`."""
+
 FEW_CELLS: Final = 1.0
 """Cells without a blast that are thought into every count of suspicion: of a single cell little can be said."""
 

@@ -118,7 +118,7 @@ def test_where_the_field_model_may_not_judge_the_cells_decide(
     image, cell_version, predictors, blast, threshold, suspected
 ):
     outside(predictors)
-    thresholds = {} if threshold is None else {"suspected": threshold}
+    thresholds = {} if threshold is None else {"suspicion": threshold}
     cell_version.manifest = {**cell_version.manifest, "thresholds": thresholds}
     cell_version.save()
     predictors.cells.cells = [Told("blast", blast)] * 3
