@@ -23,7 +23,7 @@ from django.db.models import Q
 from PIL import Image
 
 from diagnosis.models import Analysis, Cell, CellAnalysis, Laboratory, ModelVersion, SmearImage
-from diagnosis.services import registry
+from diagnosis.services import pipeline, registry
 from diagnosis.services.predictors import ModelUnavailable, Predictors
 from diagnosis.storage import content_name, smear_storage
 
@@ -133,12 +133,7 @@ def _described(image: SmearImage, version: ModelVersion, found: FieldCells) -> C
         "timings_ms": timings,
     }
     cells = tuple(_row(number, one) for number, one in enumerate(found.findings))
-    return CellWork(version, values, cells, {_step(name): ms for name, ms in timings.items()})
-
-
-def _step(name: str) -> str:
-    """A step's name among the steps of the whole analysis; `cells` is the finding of them."""
-    return "cells_find" if name == "cells" else f"cells_{name}"
+    return CellWork(version, values, cells, pipeline.cell_timings(timings))
 
 
 def _row(number: int, one: CellFinding) -> Cell:

@@ -26,6 +26,10 @@ FIELDS = {
     "domain_score",
     "reasons",
     "model_version",
+    "cells",
+    "suspicion",
+    "cell_model_version",
+    "cell_problems",
     "timings_ms",
 }
 
@@ -112,10 +116,10 @@ def test_an_error_of_ours_does_not_stop_the_others(files, version, monkeypatch, 
     (files / "z.png").write_bytes(field_png)
     real = analyze_command.pipeline.judge
 
-    def judge(*, source, predictor):
+    def judge(*, source, **options):
         if source.name == "a.png":
             raise ZeroDivisionError
-        return real(source=source, predictor=predictor)
+        return real(source=source, **options)
 
     monkeypatch.setattr(analyze_command.pipeline, "judge", judge)
     found = records(run("analyze", files / "a.png", files / "z.png", json=True))
