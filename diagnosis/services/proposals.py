@@ -25,6 +25,13 @@ DEFAULT_KEEP = 0.97
 """Share of held-out fields inside the domain, where a bundle does not state it."""
 
 
+NEW_REVIEWS: dict[str, str] = {
+    ModelVersion.Task.FIELD: "{} reviews have come in since the model was last trained.",
+    ModelVersion.Task.CELL: "{} cells were given a class by readers since the cell model was last trained "
+    "(--task cell).",
+}
+
+
 @dataclass(frozen=True)
 class Proposal:
     """Why a retraining is worth it: `reasons` are sentences; `kinds` of them "reviews", "drift" and "outside"."""
@@ -53,14 +60,18 @@ class Drift:
 
 
 def retraining_proposal(*, laboratory: Laboratory, task: str = ModelVersion.Task.FIELD) -> Proposal | None:
-    """Why the laboratory's model is worth a retraining now; None where nothing speaks for it."""
+    """Why the laboratory's model is worth a retraining now; None where nothing speaks for it.
+
+    Of a cell model reviews alone are looked at: its domain scores are kept a cell, and how they drift is not told yet.
+    """
     active = registry.active_version(task=task, laboratory=laboratory)
     if active is None:
         return None
     found: list[tuple[str, str]] = []
-    count = reviewed.new_reviews_since(laboratory=laboratory, since=_last_training(active, laboratory))
+    since = _last_training(active, laboratory)
+    count = reviewed.new_reviews_since(laboratory=laboratory, since=since, task=task)
     if count >= ENOUGH_REVIEWS:
-        found.append(("reviews", f"{count} reviews have come in since the model was last trained."))
+        found.append(("reviews", NEW_REVIEWS[task].format(count)))
     drift = measure_drift(laboratory=laboratory, version=active)
     if drift is not None:
         found += _drift_reasons(drift)

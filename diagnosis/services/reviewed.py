@@ -1,4 +1,4 @@
-"""Reviewed images as labelled data: what clinicians read in this database, for the next training."""
+"""Reviewed images and cells as labelled data: what clinicians read in this database, for the next training."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 from django.db.models import F, Min, Q, QuerySet
 
 from diagnosis.models import Case, Laboratory, Review, Site, SmearImage
+from diagnosis.services import reviewed_cells
 from ml.data.manifest import Item
 from ml.data.parting import UPLOADED
-from ml.tasks import task_named
+from ml.tasks import CELL, task_named
 
 SOURCE = "reviews"
 
@@ -30,13 +31,19 @@ def reviewed_items(
     ("reviews") and the SHA-256 of the bytes as uploaded: what is stored has lost its metadata, and a model may have
     been tested on the original. Drawn samples are left out.
 
+    Of the task `cell` they are single-cell pictures (`reviewed_cells.cell_items`), grouped and named likewise.
+
     Args:
         laboratory: None for all of them.
         site: only its images.
 
     Raises:
-        ml.tasks.UnknownTask: no such task.
+        ml.tasks.UnknownTask: no such task. DataProblem: a stored image cannot be read to cut its cells out.
     """
+    if task_named(task) is CELL:
+        return reviewed_cells.cell_items(
+            laboratory=laboratory, site=site, source=SOURCE, group_of=_patients_first_cases(laboratory)
+        )
     images = _usable(laboratory, task)
     if site is not None:
         images = images.filter(site=site)
@@ -61,7 +68,9 @@ def reviewed_items(
 def new_reviews_since(
     *, laboratory: Laboratory | None, since: datetime.datetime | None, task: str = "field"
 ) -> int:
-    """How many images `reviewed_items` gives that were last reviewed after `since` (None: ever)."""
+    """How many images or cells `reviewed_items` gives that were last reviewed after `since` (None: ever)."""
+    if task_named(task) is CELL:
+        return reviewed_cells.count_since(laboratory=laboratory, since=since)
     images = _usable(laboratory, task)
     if since is not None:
         images = images.filter(newest_review__created_at__gt=since)

@@ -78,7 +78,9 @@ def labelled(bundle: Bundle, items: Sequence[Item], label_map: Mapping[str, str]
 
     if not items:
         raise SiteProblem("There is no image of the site.")
-    known, others = with_class_labels(items, bundle.classes, label_map or {}, bundle.malignant)
+    known, others = with_class_labels(
+        items, bundle.classes, label_map or {}, bundle.malignant, all_coarse=True
+    )
     if others:
         raise SiteProblem(
             f"{others.total()} images bear labels that {bundle.name} does not know ({', '.join(sorted(others))}): "

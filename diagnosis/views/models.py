@@ -100,8 +100,11 @@ def _proposal(user: User) -> list[str]:
     key = f"retraining-proposal-{user.laboratory_id}"
     reasons: list[str] | None = cache.get(key)
     if reasons is None:
-        proposal = proposals.retraining_proposal(laboratory=user.laboratory)
-        reasons = list(proposal.reasons) if proposal else []
+        found = [
+            proposals.retraining_proposal(laboratory=user.laboratory, task=task)
+            for task in ModelVersion.Task.values
+        ]
+        reasons = [reason for proposal in found if proposal for reason in proposal.reasons]
         cache.set(key, reasons, PROPOSAL_SECONDS)
     return reasons
 

@@ -159,13 +159,15 @@ def with_class_labels(
     classes: Sequence[str],
     mapping: Mapping[str, str],
     malignant: Collection[str] = (),
+    *,
+    all_coarse: bool = False,
 ) -> tuple[list[Item], Counter[str]]:
     """Return the items whose label means something to the bundle, and the other labels with counts.
 
     A label means a class of the bundle, several (`a or b`), or `malignant` where several classes are. `mapping` renames
     labels of the data, to one of these or to `drop`, which leaves them out without a word; the case of letters does
     not matter. A label of several classes that few images bear, while others tell its classes apart, is no label to
-    judge by and is among the others (`ml.evaluation.coarse.too_coarse`).
+    judge by and is among the others (`ml.evaluation.coarse.too_coarse`), unless `all_coarse` wants them all.
 
     Raises:
         EvaluationError: `mapping` names no class of the bundle, or no label is a class.
@@ -184,7 +186,8 @@ def with_class_labels(
         )
     renamed = {label.casefold(): meaning(target) for label, target in mapping.items()}
     known = {text: renamed.get(text.casefold(), meaning(text)) for text in {item.label for item in items}}
-    coarse = too_coarse([label for item in items if (label := known[item.label])], classes)
+    labels = [label for item in items if (label := known[item.label])]
+    coarse = frozenset() if all_coarse else too_coarse(labels, classes)
     found: list[Item] = []
     others: Counter[str] = Counter()
     for item in items:

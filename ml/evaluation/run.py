@@ -284,7 +284,8 @@ def left_out_words(found: Evaluated) -> list[str]:
     if found.other_labels:
         others = ", ".join(f"{label} ({count})" for label, count in found.other_labels.items())
         lines.append(
-            f"Not judged, because the bundle has no such class: {others}. --map LABEL=CLASS includes them."
+            f"Not judged, because the bundle has no such class, or its classes are told apart by nearly all others: "
+            f"{others}. --map LABEL=CLASS includes them."
         )
     lines += [f"Not read: {one.name}: {one.reason}" for one in found.unreadable]
     lines += [f"{note}." for note in found.evidence.sections[0].notes]

@@ -21,6 +21,7 @@ from diagnosis.services import retraining, retraining_site
 from diagnosis.services.retraining import RetrainRequest
 from diagnosis.services.retraining_start import RetrainProblem
 from diagnosis.services.trainings import TrainingRefused
+from ml.tasks import FIELD, TASKS
 
 INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143}
 """Exit statuses by which a shell knows what ended a process."""
@@ -47,11 +48,13 @@ class Command(BaseCommand):
         images.add_argument(
             "--data", metavar="DIR_OR_MANIFEST", type=Path, nargs="+", action="extend",
             help="folders with index.csv (columns path and label; patient, subject, block or group for images that "
-            "belong together), such CSV files, or folders with one folder a class",
+            "belong together), such CSV files, or folders with one folder a class. Of cells: single-cell pictures, "
+            "with a column micrometres_per_pixel where it is known; public sets are known by their folder's name",
         )  # fmt: skip
         images.add_argument(
             "--reviewed", action="store_true", default=None,
-            help="add images of this installation with a standing review, by the reader's label, split by case",
+            help="add images of this installation with a standing review, or its cells that a reader gave a class, by "
+            "the reader's label, split by case",
         )  # fmt: skip
         images.add_argument("--laboratory", metavar="SLUG", help="whose reviewed images or site are meant")
         images.add_argument(
@@ -62,9 +65,12 @@ class Command(BaseCommand):
         images.add_argument(
             "--label-map", metavar="LABEL=CLASS,...", type=parse_label_map,
             help="what the data's labels mean: a class, `malignant` (any malignant class: loss and metrics sum "
-            "their probabilities) or `drop`",
+            "their probabilities), several classes with `or` between them (likewise) or `drop`",
         )  # fmt: skip
-        images.add_argument("--task", choices=("field", "cell"), default="field", help="default: %(default)s")
+        images.add_argument(
+            "--task", choices=sorted(TASKS), default=FIELD.name,
+            help="whole fields, or single cells (default: %(default)s)",
+        )  # fmt: skip
         search = parser.add_argument_group("search and training")
         search.add_argument("--trials", type=int, metavar="N", help="settings to try (default 8; 0: none)")
         search.add_argument(
