@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ml.data.labels import MALIGNANT
+from ml.data.labels import MALIGNANT, OR
 from ml.data.manifest import Item, Manifest
 from ml.evaluation import plots
 from ml.evaluation.baselines import six_colour_baseline
@@ -281,11 +281,17 @@ def left_out_words(found: Evaluated) -> list[str]:
     """What did not count and what to know, a sentence each."""
     left_out = [f"{count} {reason}" for reason, count in found.selection.left_out.items()]
     lines = [f"Left out: {'; '.join(left_out)}." if left_out else "Left out: none."]
-    if found.other_labels:
-        others = ", ".join(f"{label} ({count})" for label, count in found.other_labels.items())
+    others = {label: f"{label} ({count})" for label, count in found.other_labels.items()}
+    coarse = [words for label, words in others.items() if OR in label]
+    unknown = [words for label, words in others.items() if OR not in label]
+    if unknown:
         lines.append(
-            f"Not judged, because the bundle has no such class, or its classes are told apart by nearly all others: "
-            f"{others}. --map LABEL=CLASS includes them."
+            f"Not judged, because the bundle has no such class: {', '.join(unknown)}. --map LABEL=CLASS includes them."
+        )
+    if coarse:
+        lines.append(
+            f"Not judged, because these labels stand for several classes: {', '.join(coarse)}. Nearly all other images "
+            "bear labels that tell them apart."
         )
     lines += [f"Not read: {one.name}: {one.reason}" for one in found.unreadable]
     lines += [f"{note}." for note in found.evidence.sections[0].notes]

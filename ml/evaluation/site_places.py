@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.bundle import Bundle
-from ml.data.manifest import Item, load_manifest
+from ml.data.labelled import load_labelled
+from ml.data.manifest import Item
 from ml.evaluation.gates import Source
 from ml.evaluation.judging import select, with_class_labels
 from ml.evaluation.predictions import EvaluationError
@@ -148,8 +149,8 @@ def real_place(
     bundle: Bundle, folder: Path, mapping: Mapping[str, str], see_them: Callable[..., SiteImages]
 ) -> Place:
     """A real site: its groups dealt once into two halves, images the bundle has seen left out."""
-    manifest = load_manifest(folder)
-    known, _ = with_class_labels(manifest.items, bundle.classes, mapping, bundle.malignant)
+    manifest = load_labelled(folder, task=bundle.task)
+    known, _ = with_class_labels(manifest.items, bundle.classes, mapping, bundle.malignant, all_coarse=True)
     items = select(known, bundle.manifest["data"], part="all").items
     membership = membership_of([item.label for item in items], bundle)
     half = deal_folds([item.group for item in items], membership, np.random.default_rng(SEED), folds=2)

@@ -97,7 +97,7 @@ def study_place(
         "groups": len(set(place.judge.groups)),
         "before": measure.figures([before], place.split),
         "own_before": measure.figures([own_before], OWN) if own_before else [],
-        "strangers_before": {one.name: _turned_away(own_answers(bundle, one.images)) for one in strangers},
+        "strangers_before": {one.name: turned_away(own_answers(bundle, one.images)) for one in strangers},
         "rows": rows,
     }
 
@@ -124,7 +124,7 @@ class _Measure:
             "own_after": self.figures(own, OWN) if own else [],
             "own_gain": self.figures(own, OWN, instead_of=own_before) if own else [],
             "strangers_after": {
-                one.name: float(np.mean([_turned_away(fit.answers(one.images)) for fit in fits]))
+                one.name: float(np.mean([turned_away(fit.answers(one.images)) for fit in fits]))
                 for one in self.strangers
             },
             "seeds": [
@@ -142,25 +142,29 @@ class _Measure:
     def figures(
         self, judged: Sequence[Judged], split: str, *, instead_of: Judged | None = None
     ) -> list[dict[str, Any]]:
-        """The mean over adaptations of each figure, or of its difference to `instead_of`, with intervals."""
+        return mean_figures(judged, split, instead_of=instead_of, resamples=self.resamples)
 
-        def mean(_: Judged, weights: FloatArray | None) -> dict[str, Values]:
-            found = [_metrics(one, weights) for one in judged]
-            base = _metrics(instead_of, weights) if instead_of is not None else None
-            return {
-                name: Values(
-                    np.mean([one[name].values for one in found], axis=0)
-                    - (base[name].values if base else 0.0),
-                    None if base else found[0][name].out_of,
-                )
-                for name in FIGURES
-                if name in found[0]
-            }
 
-        made = figures(
-            judged[0], split=split, rng=np.random.default_rng(SEED), metric=mean, resamples=self.resamples
-        )
-        return [_as_difference(one).to_dict() if instead_of is not None else one.to_dict() for one in made]
+def mean_figures(
+    judged: Sequence[Judged], split: str, *, instead_of: Judged | None = None, resamples: int = RESAMPLES
+) -> list[dict[str, Any]]:
+    """The mean over adaptations, judged on the same images, of each figure, or of its difference to `instead_of`, with
+    intervals."""
+
+    def mean(_: Judged, weights: FloatArray | None) -> dict[str, Values]:
+        found = [_metrics(one, weights) for one in judged]
+        base = _metrics(instead_of, weights) if instead_of is not None else None
+        return {
+            name: Values(
+                np.mean([one[name].values for one in found], axis=0) - (base[name].values if base else 0.0),
+                None if base else found[0][name].out_of,
+            )
+            for name in FIGURES
+            if name in found[0]
+        }
+
+    made = figures(judged[0], split=split, rng=np.random.default_rng(SEED), metric=mean, resamples=resamples)
+    return [_as_difference(one).to_dict() if instead_of is not None else one.to_dict() for one in made]
 
 
 def _number(values: Values) -> float | None:
@@ -182,7 +186,8 @@ def _metrics(judged: Judged, weights: FloatArray | None) -> dict[str, Values]:
     return {**class_metrics(judged, weights), **abstaining_metrics(judged, weights)}
 
 
-def _turned_away(answers: Answers) -> float:
+def turned_away(answers: Answers) -> float:
+    """Share of images that got no class."""
     return float(1.0 - answers[1].mean())
 
 
