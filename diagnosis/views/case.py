@@ -14,6 +14,7 @@ from diagnosis import permissions, selectors
 from diagnosis.models import Case, SmearImage
 from diagnosis.services import intake
 from diagnosis.views.access import from_script, signed_in
+from diagnosis.views.cell_counts import counts_of, field_classes
 from diagnosis.views.frames import Progress, frame_of, is_read, progress_of
 from diagnosis.views.reading import NO_DRAFT, Draft, Reading, reading_of
 from ml.imaging.reading import MAX_BYTES
@@ -76,6 +77,8 @@ def render_case(
         "case": case,
         "frames": [frame_of(image) for image in images],
         "progress": progress_of(images),
+        "counts": counts_of(case, images),
+        "fieldclass": field_classes(images),
         "reading": reading,
         "earlier": list(selectors.earlier_cases(case=case)[:5]),
         "methods": METHOD_WORDS,
@@ -117,6 +120,8 @@ def case_live(request: HttpRequest, pk: int) -> HttpResponseBase:
     context = {
         "case": case,
         "progress": progress,
+        "counts": counts_of(case, images),
+        "fieldclass": field_classes(images),
         "known": [frame for frame in frames if frame.image.position <= last],
         "new": [frame for frame in frames if frame.image.position > last],
         "said": _said(progress) if request.GET.get("open") and not progress.unfinished else "",

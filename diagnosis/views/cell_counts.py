@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from diagnosis import cell_selectors
+from diagnosis import cell_selectors, wording
 from diagnosis.cell_selectors import CaseCells
 from diagnosis.models import Case, SmearImage
 from diagnosis.views.cell_words import CLASSES, CellClass
-from ml.cells.counting import BLASTS, DIAGNOSTIC, FEW, Differential
+from ml.cells.counting import DIAGNOSTIC, FEW, Differential
 
 NO_MODEL = (
     "No cell model has looked at this case: its leukocytes are not counted. Read the images themselves."
@@ -48,10 +49,11 @@ class Counts:
     """Everything a page says of the leukocytes of a case.
 
     Attributes:
-        shown: the count that the summary gives: the reader's, which is the model's until she corrects one.
+        rows: classes of leukocytes. outside: the classes beside the count. blasts: by model and by reader.
         said: why there is nothing to count, in a sentence; empty where cells were found.
         problems: sentences of single images, each with the positions it holds for.
-        has_interval: whether blasts per 100 and their interval can be given.
+        sheets: of the images that were looked at, as `cell_selectors.gallery_sheets` gives them. waiting: images whose
+            analysis has not ended.
     """
 
     cells: CaseCells
@@ -65,6 +67,7 @@ class Counts:
 
     @property
     def shown(self) -> Differential:
+        """The count that summaries give: the reader's, which is the model's until she corrects a cell."""
         return self.cells.reader
 
     @property
@@ -166,6 +169,23 @@ def _images(positions: Sequence[int]) -> str:
     return f"Images {', '.join(others)} and {last}"
 
 
-def blast_names() -> str:
-    """The classes that are blasts, in words."""
-    return " and ".join(one.word for one in CLASSES if one.name in BLASTS)
+def field_classes(images: Sequence[SmearImage]) -> str:
+    """The classes of the case's fields that lie inside the field model's domain, and why the others have none; empty
+    where no field was judged.
+    """
+    done = [
+        (i.position, i.newest_analysis) for i in images if i.newest_analysis and i.newest_analysis.outcome
+    ]
+    judged = Counter(a.label for _, a in done if a.outcome == a.Outcome.CLASS)
+    parts = [f"{wording.class_word(label)} in {_fields(n)}" for label, n in judged.most_common()]
+    reasons: dict[str, list[int]] = {}
+    for position, analysis in done:
+        if analysis.outcome != analysis.Outcome.CLASS:
+            reason = analysis.reasons[0] if analysis.reasons else "indeterminate"
+            reasons.setdefault(reason, []).append(position)
+    parts += [f"none for {_images(where).lower()} ({reason})" for reason, where in reasons.items()]
+    return "; ".join(parts) + (f". {wording.SCOPE_NOTICE}." if judged else ".") if parts else ""
+
+
+def _fields(number: int) -> str:
+    return "1 field" if number == 1 else f"{number} fields"

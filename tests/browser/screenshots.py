@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-    from diagnosis.models import User
+    from diagnosis.models import Case, User
 
 OUT = Path(__file__).resolve().parents[2] / "build" / "screenshots"
 SIZES = {"1440": (1440, 900), "390": (390, 844)}
@@ -171,6 +171,7 @@ def take_all(camera: Camera, bundles: Path, *, shipped: bool) -> None:
     from diagnosis.services import intake
     from ml.bundle import SHIPPED
     from tests import stand_in
+    from tests.browser.cell_scenes import cells_at_work
     from tests.browser.scenes import Shipped, Told, at_work, people
 
     cast = people()
@@ -211,6 +212,7 @@ def take_all(camera: Camera, bundles: Path, *, shipped: bool) -> None:
     camera.take("case-waiting", f"/cases/{Case.objects.get(accession_number='26-11899').pk}")
     camera.take("case-no-script", f"{page}?image={images[4].pk}", javascript=False)
     camera.take("new-case-no-script", "/cases/new", javascript=False, user="tina")
+    take_cells(camera, cells_at_work(cast, model, main_case, Path(data) if data else None), main_case)
     camera.take("history", "/history")
     camera.take("history-narrowed", "/history?q=26-11873&outcome=suspected")
     camera.take("history-nothing", "/history?q=nobody")
@@ -223,6 +225,24 @@ def take_all(camera: Camera, bundles: Path, *, shipped: bool) -> None:
     camera.take("broken-worklist", "/", user="ada")
     camera.take("broken-models", "/models", user="ada", whole=True)
     camera.take("broken-case", f"/cases/{Case.objects.get(accession_number='26-11899').pk}", user="ada")
+
+
+def take_cells(camera: Camera, cases: dict[str, Case], main_case: Case) -> None:
+    """The gallery of cells: full, by class, with a cell open, and where there is little or nothing to show."""
+    page = f"/cases/{main_case.pk}/cells"
+    first, fourth = ".tile >> nth=0", ".tile >> nth=3"
+    camera.take("cells", page)
+    camera.take("cells-one", page, clicks=(first,), keys=("h",))
+    camera.take("cells-by-class", f"{page}?order=class", clicks=(fourth,), keys=("Shift+ArrowRight",) * 3)
+    camera.take("cells-read", f"{page}?read=1", clicks=(first,))
+    camera.take("cells-nothing", f"{page}?label=plasma_cell")
+    camera.take("cells-keys", page, keys=("?",))
+    camera.take("cells-technician", page, user="tina")
+    camera.take("cells-no-script", page, javascript=False)
+    for name, case in cases.items():
+        camera.take(f"cells-{name}", f"/cases/{case.pk}/cells")
+    camera.take("case-cells", f"/cases/{main_case.pk}", keys=("c",))
+    camera.take("case-cells-none", f"/cases/{cases['none'].pk}")
 
 
 def take_models(camera: Camera, cast: dict[str, User], bundles: Path) -> None:

@@ -42,7 +42,7 @@ async function select(frame, { push = true } = {}) {
   selected = frame.dataset.image;
   showFrame(frame);
   if (push) history.pushState(null, "", frame.href);
-  stage.show({ id: selected, file: frame.dataset.file, name: frame.dataset.name });
+  stage.show({ id: selected, file: frame.dataset.file, name: frame.dataset.name, cells: frame.dataset.cells });
   await loadPanel();
 }
 
@@ -88,9 +88,10 @@ function replacePanel(html) {
 function readPanel() {
   const now = panel();
   for (const form of now.querySelectorAll("form[data-draft]")) keepDraft(form);
-  const { image: id, file, name, processed, overlays } = now.dataset;
+  const { image: id, file, name, processed, overlays, revision } = now.dataset;
+  const cells = id ? frameOf(id)?.dataset.cells : "";
   const reserved = "reserved" in now.dataset;
-  if (id) stage.show({ id, file, name, processed, overlays: JSON.parse(overlays || "{}"), reserved });
+  if (id) stage.show({ id, file, name, cells, revision, processed, overlays: JSON.parse(overlays || "{}"), reserved });
 }
 
 /** The next picture is most likely the next one asked for. */
@@ -219,6 +220,7 @@ bindKeys({
   j: next, ArrowRight: next, ArrowDown: next,
   k: previous, ArrowLeft: previous, ArrowUp: previous,
   h: () => stage.toggleOverlay(),
+  c: () => stage.toggleCells(),
   m: () => stage.nextMethod(),
   p: () => stage.toggleProcessed(),
   z: () => stage.fit(), 0: () => stage.fit(),
@@ -230,4 +232,6 @@ bindKeys({
 
 readPanel();
 prefetchNext();
+const wantedCell = Number(new URLSearchParams(location.search).get("cell"));
+if (wantedCell && selected) stage.lookAt(wantedCell);
 if (selected) frameOf(selected)?.scrollIntoView({ block: "nearest", inline: "nearest" });

@@ -159,7 +159,9 @@ function changed() {
 function recount({ differential }) {
   const before = document.getElementById("differential");
   const focused = before.contains(document.activeElement) ? document.activeElement.dataset.label : null;
+  const open = before.querySelector("details").open;
   before.replaceWith(parseFragment(differential));
+  document.querySelector("#differential details").open = open;
   if (focused) document.querySelector(`#differential button[data-label="${focused}"]`)?.focus();
   panel.reload();
 }
@@ -168,6 +170,11 @@ undoButton?.addEventListener("click", undo);
 document.querySelector(".count").addEventListener("click", (event) => {
   const button = event.target.closest("button.give");
   if (button) give(button.dataset.label);
+});
+// Where there is no keyboard: the class is chosen in the panel.
+document.getElementById("give-class")?.addEventListener("change", (event) => {
+  if (event.target.value) give(event.target.value);
+  event.target.value = "";
 });
 document.addEventListener("keydown", (event) => {
   const key = event.key.toLowerCase();
@@ -234,6 +241,8 @@ function bind() {
 }
 
 async function start() {
+  // On a telephone the tiles come first; the table opens by a touch.
+  if (matchMedia("(max-width: 900px)").matches) document.querySelector("#differential details").open = false;
   form.elements.size.value = remember((storage) => storage.getItem(TASTE)) ?? form.elements.size.value;
   form.elements.image.value = address.get("image") ?? "";
   form.elements.label.value = address.get("label") ?? "";

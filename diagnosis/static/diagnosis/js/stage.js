@@ -1,6 +1,6 @@
 // The stage: the viewer with its tools. Remembers how this reader likes the overlay.
 
-import { announce } from "./net.js";
+import { announce, request } from "./net.js";
 import { Viewer } from "./viewer.js";
 
 const TASTE = "leukoscope.overlay";
@@ -20,11 +20,14 @@ export class Stage {
   #subject = null;
   #liked = true;
   #asked = new Set();
+  #boxed = false;
+  #boxes = { key: "", cells: null };
 
   constructor(root) {
     this.#root = root;
     this.overlayButton = root.querySelector("[data-tool=overlay]");
     this.processedButton = root.querySelector("[data-tool=processed]");
+    this.cellsButton = root.querySelector("[data-tool=cells]");
     this.methodButtons = [...root.querySelectorAll("[data-method]")];
     this.slider = root.querySelector("[data-tool=opacity]");
     this.word = root.querySelector(".word");
@@ -36,6 +39,7 @@ export class Stage {
     const liked = taste();
     const known = this.methodButtons.some((button) => button.dataset.method === liked.method);
     this.#liked = liked.visible ?? true;
+    this.#boxed = liked.cells ?? false;
     this.#viewer.method = this.method = known ? liked.method : this.methodButtons[0].dataset.method;
     this.slider.value = liked.opacity ?? this.slider.value;
     this.#viewer.opacity = this.slider.value / 100;
@@ -55,16 +59,54 @@ export class Stage {
   }
 
   /**
-   * Show an image; `processed` and `overlays` may come later, with its panel. The overlay of an outcome that is
+   * Show an image; `processed`, `overlays` and `revision` may come later, with its panel. `cells` is the address of
+   * its cells' boxes. The overlay of an outcome that is
    * no result (`reserved`) is shown only to a reader who asks for it, image by image.
    */
-  show({ id, file, name, processed = "", overlays = {}, reserved = false }) {
-    this.#subject = { id, file, processed, overlays, reserved };
+  show({ id, file, name, cells = "", revision = "", processed = "", overlays = {}, reserved = false }) {
+    const same = this.#subject?.id === id;
+    this.#subject = { id, file, processed, overlays, reserved, cells, revision };
+    if (!same) this.#viewer.boxes = [];
     this.#viewer.overlayVisible = reserved ? this.#asked.has(id) : this.#liked;
     this.word.hidden = true;
     this.#root.querySelector(".name").textContent = name;
     this.#viewer.show(this.#subject);
     this.#draw();
+    this.#loadBoxes();
+  }
+
+  toggleCells() {
+    if (!this.#subject) return;
+    this.#boxed = !this.#boxed;
+    announce(this.#boxed ? "Cells shown" : "Cells hidden");
+    this.#remember();
+    this.#draw();
+    this.#loadBoxes();
+  }
+
+  /** Show one cell of the image in its field. */
+  lookAt(cell) {
+    this.#boxed = true;
+    this.#viewer.wanted = cell;
+    this.#draw();
+    this.#loadBoxes(cell);
+  }
+
+  /** Fetch the boxes once they are wanted, and anew when an analysis has ended since. */
+  async #loadBoxes(wanted = null) {
+    const { cells, id, revision } = this.#subject ?? {};
+    if (!this.#boxed || !cells) return void (this.#viewer.boxes = []);
+    const key = `${id} ${revision}`;
+    if (this.#boxes.key !== key) {
+      this.#boxes = { key, cells: request(cells).then((answer) => (answer.ok ? answer.json() : null)) };
+    }
+    const told = await this.#boxes.cells.catch(() => null);
+    if (this.#boxes.key !== key) return; // the reader has gone on
+    if (!told) this.#boxes = { key: "", cells: null };
+    this.#viewer.boxes = this.#boxed ? told?.cells ?? [] : [];
+    if (wanted && told && !told.cells.some((one) => one.id === wanted)) {
+      announce("This cell belongs to an earlier analysis of the image.");
+    }
   }
 
   toggleOverlay() {
@@ -107,6 +149,7 @@ export class Stage {
   #use(tool) {
     if (tool === "overlay") this.toggleOverlay();
     if (tool === "processed") this.toggleProcessed();
+    if (tool === "cells") this.toggleCells();
     if (tool === "in") this.zoom(1.5);
     if (tool === "out") this.zoom(1 / 1.5);
     if (tool === "fit") this.fit();
@@ -131,6 +174,8 @@ export class Stage {
     this.overlayButton.setAttribute("aria-pressed", String(on));
     this.processedButton.disabled = !this.#subject?.processed;
     this.processedButton.setAttribute("aria-pressed", String(this.#viewer.mode === "processed"));
+    this.cellsButton.disabled = !this.#subject;
+    this.cellsButton.setAttribute("aria-pressed", String(this.#boxed));
     for (const button of this.methodButtons) {
       button.disabled = !(button.dataset.method in overlays);
       button.setAttribute("aria-pressed", String(on && button.dataset.method === this.method));
@@ -152,7 +197,7 @@ export class Stage {
 
   #remember() {
     try {
-      const liked = { visible: this.#liked, method: this.method, opacity: this.slider.value };
+      const liked = { visible: this.#liked, cells: this.#boxed, method: this.method, opacity: this.slider.value };
       localStorage.setItem(TASTE, JSON.stringify(liked));
     } catch {
       // without storage the taste lasts until the page is left

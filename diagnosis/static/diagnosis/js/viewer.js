@@ -16,6 +16,9 @@ export class Viewer {
   #mode = "image";
   #onZoom;
   #onError;
+  #boxes = [];
+  #wanted = null;
+  #looked = null;
   #still = matchMedia("(prefers-reduced-motion: reduce)").matches;
 
   constructor(element, { onZoom = () => {}, onError = () => {} } = {}) {
@@ -51,6 +54,7 @@ export class Viewer {
     this.#osd.addHandler("open", () => {
       tell();
       this.#showOverlay();
+      this.#showBoxes();
     });
     this.#osd.addHandler("open-failed", () => this.#onError());
   }
@@ -71,6 +75,7 @@ export class Viewer {
   clear() {
     this.#subject = null;
     this.#baseUrl = "";
+    this.boxes = [];
     this.#dropOverlay();
     this.#osd.close();
   }
@@ -106,6 +111,18 @@ export class Viewer {
     this.#overlay?.setOpacity(this.#shownOpacity());
   }
 
+  /** Boxes of cells over the image: [{id, box: [x, y, width, height] in its pixels, word, blast, border}]. */
+  set boxes(boxes) {
+    this.#boxes = boxes;
+    this.#showBoxes();
+  }
+
+  /** Go to one of the boxes and mark it; null goes nowhere. */
+  set wanted(id) {
+    this.#wanted = id;
+    this.#showBoxes();
+  }
+
   /** Magnification in percent, once it has settled: at 100 one pixel of the image is one pixel of the page. */
   get percent() {
     const item = this.#osd.world.getItemAt(0);
@@ -139,6 +156,36 @@ export class Viewer {
     this.#baseUrl = url;
     this.#dropOverlay();
     this.#osd.open({ type: "image", url, buildPyramid: false });
+  }
+
+  /** Draw the boxes, as elements that follow every zoom; what the network saw is squashed, and shows none. */
+  #showBoxes() {
+    this.#osd.clearOverlays();
+    const item = this.#osd.world.getItemAt(0);
+    if (!item || this.#mode === PROCESSED) return;
+    for (const one of this.#boxes) {
+      const element = document.createElement("div");
+      element.className = "cellbox";
+      element.dataset.cell = one.id;
+      element.classList.toggle("blast", one.blast);
+      element.classList.toggle("border", one.border);
+      element.classList.toggle("wanted", one.id === this.#wanted);
+      const word = document.createElement("b");
+      word.textContent = (one.blast ? "▲ " : "") + one.word + (one.border ? ", edge" : "");
+      element.append(word);
+      const place = item.imageToViewportRectangle(...one.box);
+      this.#osd.addOverlay({ element, location: place });
+      if (one.id === this.#wanted) this.#lookAt(place);
+    }
+  }
+
+  /** Bring a place into view with its surroundings, once: the reader moves on from there. */
+  #lookAt(place) {
+    if (this.#looked === this.#wanted) return;
+    this.#looked = this.#wanted;
+    const { x, y, width, height } = place;
+    const around = new window.OpenSeadragon.Rect(x - 2 * width, y - 2 * height, 5 * width, 5 * height);
+    this.#osd.viewport.fitBounds(around, this.#still);
   }
 
   #dropOverlay() {
