@@ -201,14 +201,15 @@ def reviewers(*, user: User) -> QuerySet[User]:
 
 
 def model_versions(*, user: User) -> QuerySet[ModelVersion]:
-    """Versions that judge images of the user's laboratory: its own and the shared ones, with their use."""
+    """Versions that judge images of the user's laboratory: its own and the shared ones, with their use.
+
+    A version has judged fields or cells, never both, so one of the two counts is nothing.
+    """
+    own = Q(analyses__image__case__laboratory_id=user.laboratory_id)
+    own_cells = Q(cell_analyses__analysis__image__case__laboratory_id=user.laboratory_id)
     return (
         ModelVersion.objects.filter(Q(laboratory__isnull=True) | Q(laboratory_id=user.laboratory_id))
-        .annotate(
-            analysis_count=Count(
-                "analyses", filter=Q(analyses__image__case__laboratory_id=user.laboratory_id)
-            )
-        )
+        .annotate(analysis_count=Count("analyses", filter=own) + Count("cell_analyses", filter=own_cells))
         .order_by("task", "-registered_at", "-pk")
     )
 

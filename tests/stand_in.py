@@ -107,12 +107,13 @@ def copy_bundle(source: Path, folder: Path, *, name: str, **changed: Any) -> Bun
 
 
 def make_cell_bundle(
-    source: Path, folder: Path, *, name: str = "cell-test", suspected: float = 0.5
+    source: Path, folder: Path, *, name: str = "cell-test", suspicion: float = 0.5
 ) -> Bundle:
     """A bundle of the task `cell`, made of a field's: what it holds besides its manifest is a placeholder."""
     return copy_bundle(
         source, folder, name=name, task="cell", classes=list(CELL.classes), malignant=list(CELL.malignant),
-        preprocessing=CellPreprocessing().as_dict(), thresholds={"suspected": suspected, "domain": 1.0},
+        preprocessing=CellPreprocessing().as_dict(),
+        thresholds={"suspected": 0.9, "suspicion": suspicion, "domain": 1.0},
         prevalence=dict.fromkeys(CELL.classes, 1 / len(CELL.classes)),
     )  # fmt: skip
 

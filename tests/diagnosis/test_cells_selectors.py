@@ -401,6 +401,14 @@ def test_a_shadow_is_compared_with_what_the_field_model_said(cast, case, with_ce
     assert agreement.only_active_suspects == 0
 
 
+def test_the_models_page_counts_what_a_cell_version_has_judged(cast, with_cells):
+    for _ in range(2):
+        with_cells(Told("blast", 0.9))
+    counts = {one.name: one.analysis_count for one in selectors.model_versions(user=cast.administrator)}
+    assert counts == {"field-test": 2, "cell-test": 2}
+    assert {one.analysis_count for one in selectors.model_versions(user=cast.outsider)} == {0}
+
+
 def test_the_stand_in_is_what_the_loader_gives(bundles, cell_version):
     loaded = stand_in.load_stand_in(bundles / "cell-test")
     assert (loaded.bundle.task, loaded.runtime) == ("cell", "stand-in")
