@@ -6,8 +6,9 @@ Each function asks one query, however many rows there are.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Sum
 from django.utils import timezone
 
 from diagnosis import permissions, selectors
@@ -38,7 +39,8 @@ _STATUS_ORDER: dict[str, int] = {
 class Agreement:
     """How often a shadow said what the active version said, on the user's own images, drawn samples left out.
 
-    `cases` holds, for each case, how many of its images were judged by both, and of how many they said the same.
+    Of a shadow of cells what is said is each cell's class, and `n` and `same` count cells. `cases` holds, for each
+    case, how many of its images (or cells) were judged by both, and of how many they said the same.
     """
 
     n: int
@@ -47,10 +49,12 @@ class Agreement:
     only_shadow_suspects: int
     only_active_suspects: int
     cases: tuple[tuple[int, int], ...]
+    images: int = 0
+    of_cells: bool = False
 
     @property
     def share(self) -> float | None:
-        """Share of images with the same outcome and class."""
+        """Share of images with the same outcome and class, or of cells with the same class."""
         return self.same / self.n if self.n else None
 
     @property
@@ -119,22 +123,38 @@ def agreements(*, user: User) -> dict[int, Agreement]:
             n=Count("pk", filter=Q(failure="")),
             same=Count("pk", filter=same),
             failed=Count("pk", filter=~Q(failure="")),
-            only_shadow=Count("pk", filter=Q(failure="", suspected=True) & ~by_class),
-            only_active=Count("pk", filter=Q(failure="", suspected=False) & by_class),
+            only_shadow=Count("pk", filter=Q(failure="", cells=None, suspected=True) & ~by_class)
+            + Count("pk", filter=Q(suspected=True, active_suspected=False)),
+            only_active=Count("pk", filter=Q(failure="", cells=None, suspected=False) & by_class)
+            + Count("pk", filter=Q(suspected=False, active_suspected=True)),
+            judged_cells=Sum("cells"),
+            same_cells=Sum("cells_same"),
         )
     )
-    by_version: dict[int, list[dict[str, int]]] = {}
+    by_version: dict[int, list[dict[str, Any]]] = {}
     for row in rows:
         by_version.setdefault(row["model_version"], []).append(row)
     return {version: _agreement(of_cases) for version, of_cases in by_version.items()}
 
 
-def _agreement(of_cases: list[dict[str, int]]) -> Agreement:
-    n, same, failed, only_shadow, only_active = (
-        sum(row[name] for row in of_cases) for name in ("n", "same", "failed", "only_shadow", "only_active")
+def _agreement(of_cases: list[dict[str, Any]]) -> Agreement:
+    images, failed, only_shadow, only_active = (
+        sum(row[name] for row in of_cases) for name in ("n", "failed", "only_shadow", "only_active")
     )
-    cases = tuple((row["n"], row["same"]) for row in of_cases if row["n"])
-    return Agreement(n, same, failed, only_shadow, only_active, cases)
+    cases = [(row["n"], row["same"]) for row in of_cases]
+    of_cells = any(row["judged_cells"] is not None for row in of_cases)
+    if of_cells:
+        cases = [(row["judged_cells"] or 0, row["same_cells"] or 0) for row in of_cases]
+    return Agreement(
+        n=sum(count for count, _ in cases),
+        same=sum(count for _, count in cases),
+        failed=failed,
+        only_shadow_suspects=only_shadow,
+        only_active_suspects=only_active,
+        cases=tuple((count, alike) for count, alike in cases if count),
+        images=images,
+        of_cells=of_cells,
+    )
 
 
 def sites(*, user: User) -> QuerySet[Site]:

@@ -11,7 +11,11 @@ from diagnosis.models.model_version import ModelVersion
 
 
 class ShadowAnalysis(ImmutableModel):
-    """It changes no case, no worklist and no report; `failure` says why there is no outcome."""
+    """It changes no case, no worklist and no report; `failure` says why there is no outcome.
+
+    A shadow of cells has no outcome of the image: `cells` counts those that both versions judged, `cells_same` those
+    of them that got the same class from both, or none.
+    """
 
     analysis = models.ForeignKey(Analysis, on_delete=models.PROTECT, related_name="shadows")
     model_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="shadow_analyses")
@@ -25,6 +29,12 @@ class ShadowAnalysis(ImmutableModel):
     inside_domain = models.BooleanField(null=True)
     reasons = models.JSONField(default=list)
     timings_ms = models.JSONField(default=dict)
+    cells = models.PositiveIntegerField(null=True)
+    cells_same = models.PositiveIntegerField(null=True)
+    suspicion = models.FloatField(null=True, help_text="Index of the shadow's cells, 0 to 1.")
+    active_suspected = models.BooleanField(
+        null=True, help_text="Whether the cells of the active version are suspicious."
+    )
     failure = models.TextField(blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 

@@ -8,22 +8,26 @@ from __future__ import annotations
 import hashlib
 import logging
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 
-from diagnosis.models import Analysis, Laboratory, ModelVersion, ShadowAnalysis, User
+from diagnosis.models import Analysis, CellAnalysis, Laboratory, ModelVersion, ShadowAnalysis, User
 from diagnosis.services import audit, pipeline, suspicion
 from diagnosis.services.predictors import CACHE, ModelUnavailable, Predictors
 from diagnosis.services.promotion import PromotionImpossible, require_manager, require_servable
-from ml.imaging.reading import UnreadableImage
+from ml.imaging.reading import UnreadableImage, read_image
+
+if TYPE_CHECKING:
+    from ml.cells.serving import CellPredictor
 
 logger = logging.getLogger(__name__)
 
 Status = ModelVersion.Status
 
 UNEXPECTED = "The shadow stopped with an error that was not foreseen; the worker's log has it."
+NO_CELLS = "The active version looked for no leukocytes in this image, so there is nothing to compare with."
 FILE_GONE = "The stored file of this image can't be read, or is no longer the one uploaded."
 
 
@@ -67,10 +71,10 @@ def _set_status(*, version: ModelVersion, actor: User | None, status: str, actio
     return version
 
 
-def shadow_versions(*, laboratory: Laboratory, task: str = ModelVersion.Task.FIELD) -> QuerySet[ModelVersion]:
-    """The shadows that judge images of a laboratory: its own and the shared ones."""
+def shadow_versions(*, laboratory: Laboratory) -> QuerySet[ModelVersion]:
+    """The shadows that judge images of a laboratory, of fields and of cells: its own and the shared ones."""
     return ModelVersion.objects.filter(
-        Q(laboratory=laboratory) | Q(laboratory__isnull=True), task=task, status=Status.SHADOW
+        Q(laboratory=laboratory) | Q(laboratory__isnull=True), status=Status.SHADOW
     ).order_by("pk")
 
 
@@ -116,6 +120,8 @@ def _judge(analysis: Analysis, version: ModelVersion, predictors: Predictors) ->
             data = file.read()
         if hashlib.sha256(data).hexdigest() != analysis.input_sha256:
             return {"failure": FILE_GONE}
+        if version.task == ModelVersion.Task.CELL:
+            return _judge_cells(analysis, version, predictor, data)
         judged = pipeline.judge(source=data, predictor=predictor)
     except (ModelUnavailable, UnreadableImage) as problem:
         return {"failure": str(problem)}
@@ -137,4 +143,35 @@ def _judge(analysis: Analysis, version: ModelVersion, predictors: Predictors) ->
         "inside_domain": prediction.inside_domain,
         "reasons": list(prediction.reasons),
         "timings_ms": judged.timings_ms,
+    }
+
+
+def _judge_cells(
+    analysis: Analysis, version: ModelVersion, predictor: CellPredictor, data: bytes
+) -> dict[str, Any]:
+    """What a shadow of cells says of those that the active version judged; the finder of cells is the same for both."""
+    active = (
+        CellAnalysis.objects.select_related("model_version").filter(analysis=analysis, failure="").first()
+    )
+    if active is None:
+        return {"failure": NO_CELLS}
+    found = predictor.read(read_image(data).pixels)
+    said = {tuple(one.cell.box): one.label or "" for one in found.findings if one.top_label}
+    theirs = {
+        (x, y, width, height): label
+        for x, y, width, height, label in active.cells.exclude(top_label="").values_list(
+            "x", "y", "width", "height", "label"
+        )
+    }
+    both = said.keys() & theirs.keys()
+    return {
+        "suspicion": found.suspicion,
+        "suspected": suspicion.cells_are_suspicious(index=found.suspicion, version=version),
+        "active_suspected": suspicion.cells_are_suspicious(
+            index=active.suspicion, version=active.model_version
+        ),
+        "cells": len(both),
+        "cells_same": sum(said[box] == theirs[box] for box in both),
+        "reasons": list(found.problems),
+        "timings_ms": {step: round(ms, 1) for step, ms in found.timings_ms.items()},
     }

@@ -20,15 +20,16 @@ def is_suspected(prediction: Prediction, version: ModelVersion, *, cells: CellWo
     cell bundle chose; a bundle that states none never marks an image.
     """
     if prediction.outcome != "class":
-        return _cells_are_suspicious(cells)
+        return cells is not None and cells_are_suspicious(index=cells.suspicion, version=cells.version)
     malignant = version.manifest.get("malignant", wording.MALIGNANT)
     threshold = version.manifest.get("thresholds", {}).get("suspected", 1.0)
     together = sum(p for name, p in prediction.probabilities.items() if name in malignant)
     return prediction.label in malignant or together >= threshold
 
 
-def _cells_are_suspicious(cells: CellWork | None) -> bool:
-    if cells is None or cells.version is None or cells.suspicion is None:
+def cells_are_suspicious(*, index: float | None, version: ModelVersion | None) -> bool:
+    """Whether the index of suspicion of an image's cells reaches the threshold of the version that judged them."""
+    if version is None or index is None:
         return False
-    threshold = cells.version.manifest.get("thresholds", {}).get("suspicion")
-    return threshold is not None and cells.suspicion >= threshold
+    threshold = version.manifest.get("thresholds", {}).get("suspicion")
+    return threshold is not None and index >= threshold

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from django.core.exceptions import PermissionDenied
 
-from diagnosis import tasks
+from diagnosis import model_selectors, tasks
 from diagnosis.models import Analysis, AuditEvent, ModelVersion, ShadowAnalysis
 from diagnosis.services import predictors, registry, shadow
 from diagnosis.services.promotion import PromotionImpossible
@@ -140,6 +142,42 @@ def test_who_may_not_manage_shared_versions_changes_no_shadow(candidate, cast, c
         change(version=candidate, actor=cast[who])
     candidate.refresh_from_db()
     assert candidate.status == "candidate"
+
+
+@pytest.fixture
+def cell_candidate(cell_version, bundles):
+    """A second version of cells beside the active one."""
+    stand_in.copy_bundle(bundles / cell_version.name, bundles, name="cell-shadow")
+    registry.register_shipped_bundles()
+    return ModelVersion.objects.get(name="cell-shadow")
+
+
+def test_a_shadow_of_cells_is_compared_cell_by_cell(cell_candidate, judge, image, predictors, cast):
+    shadow.set_shadow(version=cell_candidate, actor=None)
+    analysis = judge(image)
+    before = list(analysis.cell_analysis.cells.order_by("number").values())
+    one, other, *rest = predictors.cells.cells
+    predictors.cells.cells = [replace(one, label="monocyte", blast=0.1), replace(other, inside=False), *rest]
+    assert shadow.run_shadows(analysis_id=analysis.pk, predictors=predictors) == 1
+    row = ShadowAnalysis.objects.get()
+    assert (row.model_version, row.failure, row.outcome) == (cell_candidate, "", "")
+    assert (row.cells, row.cells_same) == (6, 4), "the platelet is no cell that either judged"
+    assert (row.active_suspected, row.suspected) == (False, False)
+    assert row.suspicion < analysis.cell_analysis.suspicion
+    assert list(analysis.cell_analysis.cells.order_by("number").values()) == before
+    found = model_selectors.agreements(user=cast.administrator)[cell_candidate.pk]
+    assert (found.n, found.same, found.images, found.of_cells) == (6, 4, 1, True)
+
+
+def test_where_no_leukocytes_were_looked_for_a_shadow_of_cells_has_nothing_to_compare(
+    cell_candidate, judge, image, predictors
+):
+    predictors.cells.error = ValueError("broken")
+    analysis = judge(image)
+    shadow.set_shadow(version=cell_candidate, actor=None)
+    predictors.cells.error = None
+    shadow.run_shadows(analysis_id=analysis.pk, predictors=predictors)
+    assert ShadowAnalysis.objects.get().failure == shadow.NO_CELLS
 
 
 def test_a_worker_keeps_active_and_shadow_apart(candidate, judge, image):
