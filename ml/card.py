@@ -33,6 +33,12 @@ DATA = {
     "taleqani-all": "fields of Taleqani Hospital, Tehran (Aria et al. 2021, DOI 10.34740/KAGGLE/DSV/2175623; "
     "Ghaderzadeh et al. 2022, DOI 10.1002/int.22753). Licence: ODbL for the database, contents (c) the authors. No "
     "patient numbers exist, so that blocks of 37 consecutive file numbers stand in for them.",
+    "deepapl-discovery": "single cells of 82 patients with acute myeloid leukemia (Sidhom et al. 2021, npj Precision "
+    "Oncology, DOI 10.1038/s41698-021-00179-y). (c) 2020 The Johns Hopkins University, no licence stated: research use.",
+    "pbc-acevedo": "single cells of healthy donors (Acevedo et al. 2020, DOI 10.17632/snkd93bnjr.1), no patients known. "
+    "Licence: CC BY 4.0.",
+    "cnmc2019-fold1": "single lymphoid cells cut out onto black, of patients with B-ALL and of others (Gupta and Gupta "
+    "2019, DOI 10.7937/tcia.2019.dc64i46r). Licence: CC BY 3.0.",
     "reviews": "images of the laboratory's own cases, labelled by the reviews of its readers; a case is a group.",
 }
 """What is known of the data sets by name; of others, their name is all that a bundle keeps."""
@@ -141,7 +147,8 @@ def card_markdown(bundle: Bundle, evidence: Evidence) -> str:
 
 
 def _subject(bundle: Bundle) -> str:
-    return "a whole smear field" if bundle.task == "field" else f"an image (task `{bundle.task}`)"
+    subjects = {"field": "a whole smear field", "cell": "a single leukocyte"}
+    return subjects.get(bundle.task, f"an image (task `{bundle.task}`)")
 
 
 def _intended_use(bundle: Bundle) -> str:
@@ -151,6 +158,12 @@ def _intended_use(bundle: Bundle) -> str:
             "herself. Not for diagnosis, triage without a reader, single cells, other stains or magnifications. B-ALL "
             "only: it does not exclude AML, T-ALL, CLL, CML, MDS or lymphoma. *Benign* means hematogones in patients "
             "suspected of ALL, not healthy blood."
+        )
+    if bundle.task == "cell":
+        return (
+            "Second look at single leukocytes of Romanowsky-stained smears, found in a field or in pictures of their "
+            "own, by a hematologist who reads every cell herself. Not for diagnosis, nor for counts that nobody reads. "
+            "Blast and promonocyte together make the blast probability; a class says nothing of lineage or clonality."
         )
     return "Second look by a hematologist who reads every image herself. Not for diagnosis or triage without a reader."
 
@@ -219,9 +232,20 @@ def _plan(plan: Mapping[str, Any], start: str, preprocessing: Mapping[str, Any])
         f"{stages}, {optimiser}, batch {plan['batch_size']}, dropout {plan['dropout']:.2g}, weight decay "
         f"{plan['weight_decay']:.2g}, {loss} loss{focal}, label smoothing {plan['label_smoothing']:.2g}, "
         f"early stopping on validation loss, seed {plan['seed']}. Preprocessing version {preprocessing['version']} "
-        "(noise reduction, illumination, CLAHE on lightness, scale bar hidden); stain, colour, geometry and camera are "
-        "varied in training."
+        f"({_preprocessing(preprocessing)}); stain, colour, geometry and camera are varied in training."
     )
+
+
+def _preprocessing(values: Mapping[str, Any]) -> str:
+    if values.get("kind") != "cell":
+        return "noise reduction, illumination, CLAHE on lightness, scale bar hidden"
+    cut = {"natural": "with its surroundings", "cutout": "cut out"}[values["cut"]]
+    stain = (
+        "as it is"
+        if values["stain"] == "none"
+        else f"brought to a reference ({values['stain'].capitalize()})"
+    )
+    return f"{values['crop_um']:g} micrometres around the cell, {cut}, its stain {stain}"
 
 
 def _limits(bundle: Bundle, evidence: Evidence) -> list[str]:
@@ -243,14 +267,14 @@ def _limits(bundle: Bundle, evidence: Evidence) -> list[str]:
         )
     if evidence.sections and (missing := evidence.sections[0].missing_classes):
         limits.append(f"No test image is labelled {' or '.join(missing)}: of these nothing is known.")
-    limits.append(_saliency_limit(evidence.saliency))
+    limits.append(_saliency_limit(evidence.saliency, bundle.task))
     limits.append(
         "A probability holds at the prevalence above, not at that of a laboratory where few patients have leukemia."
     )
     return limits
 
 
-def _saliency_limit(figures: Sequence[Figure]) -> str:
+def _saliency_limit(figures: Sequence[Figure], task: str) -> str:
     if not any(figure.name == "saliency_on_leukocytes_gain" for figure in figures):
         return "Saliency shows what moved the score; whether its maps are true has not been measured for this bundle."
     found = on_leukocytes(figures)
@@ -261,6 +285,11 @@ def _saliency_limit(figures: Sequence[Figure]) -> str:
     chance = (
         "no more than chance would have it" if found == "not" else "hardly more than chance would have it"
     )
+    if task == "cell":
+        return (
+            "Saliency shows what moved the score; measured on test images, its maps lie on the cell's nucleus "
+            f"{chance}, and are no outline of anything."
+        )
     return (
         "Saliency shows what moved the score, and that is for the most part not the leukocytes: measured on test "
         f"images, its maps lie on leukocyte nuclei {chance}. The network reads the whole field; a map must not be "

@@ -156,7 +156,7 @@ def _judge_cells(
     if active is None:
         return {"failure": NO_CELLS}
     found = predictor.read(read_image(data).pixels)
-    said = {tuple(one.cell.box): one.label or "" for one in found.findings if one.top_label}
+    said = {one.cell.box: one.label or "" for one in found.findings if one.top_label}
     theirs = {
         (x, y, width, height): label
         for x, y, width, height, label in active.cells.exclude(top_label="").values_list(
