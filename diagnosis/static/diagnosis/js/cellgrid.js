@@ -4,7 +4,7 @@ import { cellsOf } from "./celldata.js";
 import { paintTile } from "./tile.js";
 
 const GAP = 8;
-const CAPTION = 20;
+const CAPTION = 24;
 const HEAD = 44;
 const OVERSCAN = 300; // pixels beyond the view that are kept ready
 

@@ -3,7 +3,6 @@
 import { LoggedOut, announce, parseFragment, request } from "./net.js";
 import { paintTile } from "./tile.js";
 
-const SIZE = 288;
 const BAR_UM = 5;
 const PAUSE = 90; // milliseconds: who runs through cells with an arrow key asks for the last one alone
 
@@ -37,8 +36,9 @@ export class CellPanel {
   show(cell) {
     this.#cell = cell;
     this.#root.classList.remove("none");
-    paintTile(this.#root.querySelector(".pic"), cell, SIZE);
-    this.#drawBar(cell.place.tileUm);
+    const size = this.#root.querySelector(".big").clientWidth;
+    paintTile(this.#root.querySelector(".pic"), cell, size);
+    this.#drawBar(size, cell.place.tileUm);
     this.#over.hidden = true;
     this.#facts.setAttribute("aria-busy", "true");
     clearTimeout(this.#timer);
@@ -64,6 +64,7 @@ export class CellPanel {
       const html = await response.text();
       if (mine.signal.aborted) return;
       this.#facts.replaceChildren(parseFragment(html));
+      this.#facts.removeAttribute("aria-busy");
       for (const tile of this.#facts.querySelectorAll("[data-sprite]")) paintSimilar(tile);
       this.#drawSaliency();
     } catch (error) {
@@ -76,20 +77,25 @@ export class CellPanel {
 
   /** Show or hide the regions that influenced the score; of every cell looked at from now on. */
   toggleSaliency() {
-    if (!this.#cell || !this.#facts.querySelector("[data-does=saliency]")) return false;
+    if (!this.#cell || (!this.#busy && !this.#facts.querySelector("[data-does=saliency]"))) return false;
     this.#wanted = !this.#wanted;
     this.#drawSaliency();
-    announce(this.#wanted ? this.#facts.querySelector(".phrase").textContent : "Regions hidden");
+    announce(this.#wanted ? "Regions that influenced the score" : "Regions hidden");
   }
 
   /** Go to the cell's field. */
   openField() {
-    const link = this.#facts.querySelector("[data-does=field]");
-    if (!link) return false;
-    link.click();
+    if (!this.#cell) return false;
+    location.assign(`${this.#cell.place.url}&cell=${this.#cell.id}`);
+  }
+
+  /** Whether what is shown is still that of the cell before. */
+  get #busy() {
+    return this.#facts.hasAttribute("aria-busy");
   }
 
   #drawSaliency() {
+    if (this.#busy) return; // it is drawn when the cell's own has come
     const button = this.#facts.querySelector("[data-does=saliency]");
     const url = this.#facts.firstElementChild?.dataset.saliency;
     const on = this.#wanted && Boolean(url);
@@ -100,10 +106,10 @@ export class CellPanel {
     if (phrase) phrase.hidden = !on;
   }
 
-  #drawBar(tileUm) {
+  #drawBar(size, tileUm) {
     const bar = this.#root.querySelector(".big .scalebar");
     bar.hidden = !tileUm;
-    bar.querySelector("i").style.width = `${(BAR_UM * SIZE) / tileUm}px`;
+    bar.querySelector("i").style.width = `${(BAR_UM * size) / tileUm}px`;
   }
 }
 

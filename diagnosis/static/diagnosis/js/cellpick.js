@@ -125,7 +125,7 @@ export class Pick {
     const { active } = this;
     const modified = event.ctrlKey || event.metaKey;
     const order = this.#grid.order;
-    const page = Math.max(1, Math.floor(this.#root.parentElement.clientHeight / (this.#grid.size + 28)) - 1);
+    const page = Math.max(1, Math.floor(this.#root.parentElement.clientHeight / (this.#grid.size + 32)) - 1);
     const to = {
       ArrowRight: () => order[this.#grid.indexOf(active) + 1],
       ArrowLeft: () => order[this.#grid.indexOf(active) - 1],

@@ -243,7 +243,8 @@ function bind() {
 async function start() {
   // On a telephone the tiles come first; the table opens by a touch.
   if (matchMedia("(max-width: 900px)").matches) document.querySelector("#differential details").open = false;
-  form.elements.size.value = remember((storage) => storage.getItem(TASTE)) ?? form.elements.size.value;
+  const narrow = matchMedia("(max-width: 720px)").matches; // three tiles across a telephone
+  form.elements.size.value = remember((storage) => storage.getItem(TASTE)) ?? (narrow ? 112 : 96);
   form.elements.image.value = address.get("image") ?? "";
   form.elements.label.value = address.get("label") ?? "";
   if (form.elements.image.selectedIndex < 0) form.elements.image.value = "";
