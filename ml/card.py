@@ -34,9 +34,10 @@ DATA = {
     "Ghaderzadeh et al. 2022, DOI 10.1002/int.22753). Licence: ODbL for the database, contents (c) the authors. No "
     "patient numbers exist, so that blocks of 37 consecutive file numbers stand in for them.",
     "deepapl-discovery": "single cells of 82 patients with acute myeloid leukemia (Sidhom et al. 2021, npj Precision "
-    "Oncology, DOI 10.1038/s41698-021-00179-y). (c) 2020 The Johns Hopkins University, no licence stated: research use.",
-    "pbc-acevedo": "single cells of healthy donors (Acevedo et al. 2020, DOI 10.17632/snkd93bnjr.1), no patients known. "
-    "Licence: CC BY 4.0.",
+    "Oncology, DOI 10.1038/s41698-021-00179-y). (c) 2020 The Johns Hopkins University, no licence stated: research "
+    "use.",
+    "pbc-acevedo": "single cells of healthy donors (Acevedo et al. 2020, DOI 10.17632/snkd93bnjr.1), no patients "
+    "known. Licence: CC BY 4.0.",
     "cnmc2019-fold1": "single lymphoid cells cut out onto black, of patients with B-ALL and of others (Gupta and Gupta "
     "2019, DOI 10.7937/tcia.2019.dc64i46r). Licence: CC BY 3.0.",
     "reviews": "images of the laboratory's own cases, labelled by the reviews of its readers; a case is a group.",

@@ -83,7 +83,7 @@ def test_it_describes_the_bundle_at_hand(evidence):
     card = card_markdown(bundle(plan=PLAN, start="field-1", chosen="Trial 3 is best.",
                                 search={"trials": 8, "by": "random", "seed": 20}), evidence)  # fmt: skip
     for words in (
-        "# cell-3", "task `cell`", "`ours`", "`reviews`: images of the laboratory's own cases",
+        "# cell-3", "a single leukocyte", "`ours`", "`reviews`: images of the laboratory's own cases",
         "Split: group split, seed 3", "| test | 40 | 8 | benign 20, blast 20 |",
         "From field-1, through the last dense block and the head",
         "3 epochs at 128 px (peak rate 0.0005), SGD, batch 16", "focal loss (gamma 2)", "Trial 3 is best.",
