@@ -26,8 +26,10 @@ def paint_cell(rng: np.random.Generator, number: int, *, on_black: bool = False)
         for angle in rng.uniform(0, 2 * np.pi, 7):
             x, y = PIXELS / 2 + rng.uniform(44, 58) * np.array([np.cos(angle), np.sin(angle)])
             cv2.circle(pixels, (round(x), round(y)), int(rng.integers(11, 14)), RED, -1)
-    centre = tuple((PIXELS // 2 + rng.integers(-3, 4, 2)).tolist())
-    axes = (20 + int(rng.integers(0, 4)), 22 + int(rng.integers(0, 4)))
+    # On black there is nothing else to tell pictures apart by: they would pass for copies of each other.
+    stray, spread = (16, 12) if on_black else (3, 4)
+    centre = tuple((PIXELS // 2 + rng.integers(-stray, stray + 1, 2)).tolist())
+    axes = (20 + int(rng.integers(0, spread)), 22 + int(rng.integers(0, spread)))
     cv2.ellipse(pixels, centre, axes, float(rng.uniform(0, 180)), 0, 360, CYTOPLASM, -1)
     radius = 8 + 0.7 * number + rng.uniform(0, 1)
     nucleus = (round(radius), round(radius * rng.uniform(0.8, 1.0)))
