@@ -30,7 +30,7 @@ from ml.calibration import (
 from ml.cells.counting import SUSPICIOUS
 from ml.data.manifest import Item, Manifest
 from ml.data.splits import Split
-from ml.domain import fit_domain, pooled_features
+from ml.domain import fit_domain_for_strangers, pooled_features
 from ml.export import export_network
 from ml.imaging.preprocessing import normalise
 from ml.imaging.reading import read_image
@@ -43,6 +43,9 @@ SUSPICION_SENSITIVITY = 0.98
 """Share of malignant validation images at or above the threshold of suspicion (DESIGN, Words)."""
 
 DOMAIN_KEEP = 0.97
+STRANGERS_KEEP = 0.95
+"""Share of a source's cells that pass a gate which never saw it, where a bundle of cells learns from several."""
+
 LIBRARIES = (
     "tensorflow",
     "keras",
@@ -147,10 +150,13 @@ def assemble(
             return measure(runtime, preprocessing, items, known[list(places)], progress=count)
 
         trained, held = measured(split.train, 0), measured(split.validation, len(split.train))
-        domain = fit_domain(
+        domain = fit_domain_for_strangers(
             training=(trained.features, trained.appearance),
             held_out=(held.features, held.appearance),
+            labels=(trained.membership.argmax(axis=1), held.membership.argmax(axis=1)),
+            sources=(_sources(manifest, split.train, task), _sources(manifest, split.validation, task)),
             keep=DOMAIN_KEEP,
+            keep_strangers=STRANGERS_KEEP,
         )
         arrays.update(domain.arrays())
         np.savez(part / "serving.npz", allow_pickle=False, **arrays)
@@ -237,6 +243,11 @@ def prevalence(probabilities: NDArray[np.float64], membership: NDArray[np.float3
     shares = probabilities * membership
     shares = shares / shares.sum(axis=1, keepdims=True)
     return [float(value) for value in shares.sum(axis=0) / len(shares)]
+
+
+def _sources(manifest: Manifest, places: Sequence[int], task: str) -> list[str]:
+    """Where images of cells come from. Fields count as of one source: their stain is what their gate looks at."""
+    return [manifest.items[i].columns.get("source", "") if task == CELL.name else "" for i in places]
 
 
 @contextmanager

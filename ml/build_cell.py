@@ -1,7 +1,7 @@
 """The training behind a shipped `cell` bundle, resumable: `python -m ml.build_cell RUN --data DATA --weights FILE`.
 
-`main` is the network that ships: all layers of a DenseNet-121, on the standing fold by patient of `deepapl-discovery`
-and `pbc-acevedo`. `ml.assemble_cell` then calibrates, exports and measures.
+All layers of a DenseNet-121, on the standing fold by patient of `deepapl-discovery` and `pbc-acevedo`: `normalised`
+first, and then `main`, which goes on from it and ships. `ml.assemble_cell` then calibrates, exports and measures.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.cache import cache_dir
-from ml.cells.preprocessing import CellPreprocessing
+from ml.cells.preprocessing import CellPreprocessing, Stain
 from ml.data.cells import CNMC, DEEPAPL, PBC, Cells, Source, load_cells
 from ml.data.splits import Split
 from ml.evaluation.cell_pictures import SEED, crops_of
-from ml.plan import Plan, standing_plan
+from ml.plan import Plan, Stage, standing_plan
 from ml.tasks import CELL
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,10 @@ class CellRun:
     plan: Plan
     sources: tuple[Source, ...]
     question: str
+    start: str | None = None
+    """The run whose network this one goes on from; None for ImageNet's weights."""
+    stains: tuple[Stain, ...] = ("reinhard",)
+    """How training cells are shown, one of these drawn for each."""
 
 
 PLAN: Final = standing_plan(CELL.name)
@@ -48,7 +52,15 @@ PLAN: Final = standing_plan(CELL.name)
 RUNS: Final = {
     run.name: run
     for run in (
-        CellRun("main", PLAN, (DEEPAPL, PBC), "the network that ships"),
+        CellRun("normalised", PLAN, (DEEPAPL, PBC), "every cell's stain brought to one reference"),
+        CellRun(
+            "main",
+            replace(PLAN, stages=(Stage(128, 2, 1.5e-4),)),
+            (DEEPAPL, PBC),
+            "the network that ships: of `normalised`, gone on with on cells in their own stain too",
+            start="normalised",
+            stains=("none", "reinhard"),
+        ),
         CellRun("with-cnmc", PLAN, (DEEPAPL, PBC, CNMC), "whether a second hospital's blasts help elsewhere"),
     )
 }
@@ -68,6 +80,13 @@ class CellStudy:
         return self.work / "network.weights.h5"
 
     @property
+    def start(self) -> Path | None:
+        """Weights of the run that this one goes on from."""
+        if self.run.start is None:
+            return None
+        return self.work.with_name(self.run.start) / self.weights_file.name
+
+    @property
     def history_file(self) -> Path:
         return self.work / "history.json"
 
@@ -82,6 +101,7 @@ class CellStudy:
         *,
         varied: bool = False,
         spoilt: str = "",
+        stains: Sequence[Stain] = (),
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> NDArray[np.uint8]:
         """(n, S, S, 3) what the network sees of a part's cells.
@@ -89,6 +109,7 @@ class CellStudy:
         Args:
             varied: move each outline a little, as `EDGE_PIXELS` says.
             spoilt: one of `cell_pictures.SPOILT`, done to the pictures first.
+            stains: one of these drawn for each cell, instead of the preprocessing's.
         """
         items = [self.cells.manifest.items[i] for i in getattr(self.split, part)]
         crops = crops_of(
@@ -101,9 +122,11 @@ class CellStudy:
         )
         rng = np.random.default_rng(SEED)
         edges = rng.choice(EDGE_PIXELS, size=len(items)) if varied else np.zeros(len(items), int)
+        ways = [replace(preprocessing, stain=stain) for stain in stains] or [preprocessing]
+        drawn = rng.integers(len(ways), size=len(items))
         shown = [
-            preprocessing.finish(pixels, moved(mask, int(edge)))
-            for pixels, mask, edge in zip(crops.pixels, crops.masks, edges, strict=True)
+            ways[way].finish(pixels, moved(mask, int(edge)))
+            for pixels, mask, edge, way in zip(crops.pixels, crops.masks, edges, drawn.tolist(), strict=True)
         ]
         return np.stack(shown)
 
@@ -133,7 +156,13 @@ def train_run(study: CellStudy, *, weights: Path | str, preprocessing: CellPrepr
     log.info("%s: %s", study.run.name, json.dumps(study.split.summary(study.cells.manifest)))
     parts = {
         part: Examples(
-            study.images(part, preprocessing, varied=part == "train"), membership=study.membership(part)
+            study.images(
+                part,
+                preprocessing,
+                varied=part == "train",
+                stains=study.run.stains if part == "train" else (),
+            ),
+            membership=study.membership(part),
         )
         for part in ("train", "validation")
     }
@@ -143,11 +172,25 @@ def train_run(study: CellStudy, *, weights: Path | str, preprocessing: CellPrepr
         classes=CELL.classes,
         plan=study.run.plan,
         preprocessing=preprocessing,
-        start=weights,
+        start=_whole(study) or weights,
         work=study.work,
     )
     model.save_weights(study.weights_file)
     study.history_file.write_text(json.dumps(history))
+
+
+def _whole(study: CellStudy) -> Path | None:
+    """The network that a run goes on from, with its head, as `ml.network.start_network` takes it."""
+    if study.start is None:
+        return None
+    from ml.network import build_network
+
+    model = build_network(len(CELL.classes), size=study.run.plan.size)
+    model.load_weights(study.start)
+    whole = study.work / "start.keras"
+    study.work.mkdir(parents=True, exist_ok=True)
+    model.save(whole)
+    return whole
 
 
 def main() -> None:

@@ -26,6 +26,9 @@ APPEARANCE_SCALES = (1.5, 3.0, 6.0, 12.0, 24.0)
 The finest grain is left out: it is the camera's and the JPEG's, not the smear's."""
 DENSITY_PERCENTILES = (5, 25, 50, 75, 95)
 
+LEAST_STRANGERS = 100
+"""Images of a source, and of the others, for it to set limits as a stranger."""
+
 MOST_WIDENING = 2.0
 """How far a site's images may move a view's limit, as a multiple of the old one: the gate still has to turn
 strangers away, and one odd image among twenty must not open it to them."""
@@ -201,6 +204,46 @@ def fit_domain(
     features, seen = (View(v.mean, v.axes, v.bank, limit) for v, limit in zip(views, limits, strict=True))
     domain = Domain(features, seen, np.empty(0, np.float32))
     return Domain(features, seen, np.sort(domain.score(*held_out)))
+
+
+def fit_domain_for_strangers(
+    *,
+    training: tuple[FloatArray, FloatArray],
+    held_out: tuple[FloatArray, FloatArray],
+    labels: tuple[NDArray[np.intp], NDArray[np.intp]],
+    sources: tuple[Sequence[str], Sequence[str]],
+    keep: float,
+    keep_strangers: float,
+) -> Domain:
+    """`fit_domain`, its limits raised so that images of a source held out would pass too.
+
+    Each source in turn is a stranger to the others' training images, and its held-out images of classes that those
+    have set limits at which `keep_strangers` of them pass. The largest of all limits counts, view by view.
+
+    Args:
+        labels, sources: (n,) class numbers and names of both parts' images.
+        keep, keep_strangers: shares of images to keep, 0..1.
+    """
+    own = fit_domain(training=training, held_out=held_out, keep=keep)
+    limits = [(own.features.limit, own.appearance.limit)]
+    learnt, held = (np.asarray(names) for names in sources)
+    for source in np.unique(held):
+        others = learnt != source
+        mine = (held == source) & np.isin(labels[1], np.unique(labels[0][others]))
+        if min(others.sum(), mine.sum()) < LEAST_STRANGERS:
+            continue
+        strange = fit_domain(
+            training=(training[0][others], training[1][others]),
+            held_out=(held_out[0][mine], held_out[1][mine]),
+            keep=keep_strangers,
+        )
+        limits.append((strange.features.limit, strange.appearance.limit))
+    features, seen = (
+        View(view.mean, view.axes, view.bank, max(limit[place] for limit in limits))
+        for place, view in enumerate((own.features, own.appearance))
+    )
+    wide = Domain(features, seen, np.empty(0, np.float32))
+    return Domain(features, seen, np.sort(wide.score(*held_out)))
 
 
 def _joint_limits(distances: Sequence[FloatArray], keep: float) -> list[float]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ml.cells.gate import shape_of
 from ml.cells.preprocessing import CellPreprocessing
-from ml.cells.single import find_cell
+from ml.cells.single import find_cell, offset_um, without_black
 from ml.cells.single_scale import scale_of_single
 from ml.data.manifest import MICROMETRES, Item
 from ml.domain import appearance
@@ -24,6 +24,8 @@ Preparation = Preprocessing | CellPreprocessing
 
 NOT_FIELD_SHAPED = "the picture is not a 4:3 field, and the model was validated on 4:3 fields alone"
 NO_CELL = "there is no leukocyte in the middle of the picture"
+MIDDLE_UM = 1.5
+"""Of the middle of a single-cell picture: a leukocyte further away is another one than the picture was taken of."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,9 @@ def picture_of(preparation: Preparation, pixels: Pixels, um_per_pixel: float | N
         return Picture(corrected, preparation.contrast(corrected), appearance(squashed), problem)
     um = um_per_pixel or scale_of_single(pixels).um_per_pixel
     cell = find_cell(pixels, um)
-    shown = preparation.show(pixels, cell.mask, cell.centre, um, origin=(0, 0))
-    return Picture(shown, shown, shape_of(cell.mask, um), "" if cell.found else NO_CELL)
+    shown = preparation.show(without_black(pixels), cell.mask, cell.centre, um, origin=(0, 0))
+    there = cell.found and offset_um(cell, pixels.shape, um) <= MIDDLE_UM
+    return Picture(shown, shown, shape_of(cell.mask, um), "" if there else NO_CELL)
 
 
 def corrected_picture(preparation: Preparation, pixels: Pixels, um_per_pixel: float | None = None) -> Pixels:

@@ -41,7 +41,7 @@ class CellPreprocessing:
     size: int = CROP_PIXELS
     crop_um: float = CROP_UM
     cut: Cut = "cutout"
-    stain: Stain = "reinhard"
+    stain: Stain = "none"
     version: int = CELL_PREPROCESSING_VERSION
 
     def as_dict(self) -> dict[str, Any]:

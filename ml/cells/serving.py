@@ -21,10 +21,11 @@ from ml.cells.cutout import crop
 from ml.cells.detection import detect
 from ml.cells.findings import CellFinding, FieldCells
 from ml.cells.gate import shape_of
-from ml.cells.single import SingleCell, find_cell
+from ml.cells.single import SingleCell, find_cell, offset_um, without_black
 from ml.cells.single_scale import scale_of_single
 from ml.domain import pooled_features
 from ml.imaging.preprocessing import normalise
+from ml.pictures import MIDDLE_UM
 from ml.runtimes import Runtime
 from ml.saliency import DEFAULT_METHOD, saliency_map
 from ml.serving import Predictor
@@ -103,9 +104,9 @@ class CellPredictor(Predictor):
         um = um_per_pixel or scale_of_single(pixels).um_per_pixel
         single = find_cell(pixels, um)
         cell = _as_cell(single, um)
-        if not single.found:
+        if not single.found or offset_um(single, pixels.shape, um) > MIDDLE_UM:
             return CellFinding(replace(cell, kind=Kind.PRECIPITATE, confidence=0.0))
-        shown = self._preprocessing.show(pixels, single.mask, single.centre, um, origin=(0, 0))
+        shown = self._preprocessing.show(without_black(pixels), single.mask, single.centre, um, origin=(0, 0))
         (judged,) = self._judged([shown], [shape_of(single.mask, um)])
         return replace(judged, cell=cell)
 

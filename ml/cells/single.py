@@ -76,6 +76,9 @@ SPECK_AREA: Final = 1.5
 BLACK: Final = 4
 """Grey level; where most of a picture is no lighter, the cell was cut out onto black already."""
 
+CARRIED: Final = 12
+"""Pixels that a cell's colours are carried on over the black around it: what a resized picture mixes in."""
+
 FALLBACK_UM: Final = 4.0
 """Radius of the disc in the middle that stands for a cell where nothing is found."""
 
@@ -131,6 +134,31 @@ def cut_out_on_black(pixels: Pixels) -> bool:
     black = pixels.max(axis=2) <= BLACK
     rim = np.concatenate([black[0], black[-1], black[:, 0], black[:, -1]])
     return bool(black.mean() > 0.4 and rim.mean() > 0.9)
+
+
+def without_black(pixels: Pixels) -> Pixels:
+    """A picture of a cell that was cut out onto black, with the cell's own colours carried on over the black around it.
+
+    Black mixes into the rim wherever a picture is resized, and a dark rim is no chromatin. Of another picture, itself.
+    """
+    if not cut_out_on_black(pixels):
+        return pixels
+    black = (pixels.max(axis=2) <= BLACK).astype(np.uint8)
+    kernel = np.ones((3, 3), np.uint8)
+    # The outermost pixels of the cell hold black already.
+    unsure = cv2.dilate(black, kernel, iterations=2) > 0
+    grown = np.where(unsure[..., None], 0, pixels).astype(np.uint8)
+    for _ in range(CARRIED):
+        empty = grown.max(axis=2) == 0
+        grown[empty] = np.asarray(cv2.dilate(grown, kernel), np.uint8)[empty]
+    return grown
+
+
+def offset_um(cell: SingleCell, shape: tuple[int, ...], micrometres: float) -> float:
+    """How far the cell lies from the middle of its (H, W, 3) picture, in micrometres: 0 where it covers the middle."""
+    rows, columns = np.nonzero(cell.mask)
+    x, y = (shape[1] - 1) / 2, (shape[0] - 1) / 2
+    return float(np.hypot(rows - y, columns - x).min()) * micrometres if len(rows) else float("inf")
 
 
 def _middle(pixels: Pixels) -> tuple[float, float]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ml.cells.cutout import CROP_UM, alone, square, square_mask
 from ml.cells.normalisation import macenko, measure_reinhard, reinhard
-from ml.cells.single import find_cell
+from ml.cells.single import find_cell, without_black
 from ml.data.cells import DEEPAPL, PBC, Cells
 from ml.data.manifest import MICROMETRES, DataProblem, Item
 from ml.evaluation.repaint import choose_targets, repaint, six_colour_numbers
@@ -37,7 +37,7 @@ Mask = NDArray[np.bool_]
 Half = NDArray[np.float16]
 Progress = Callable[[int, int], None]
 
-REVISION: Final = 1
+REVISION: Final = 2
 """Raised when the same pictures would give other crops, masks or variants."""
 
 SEED: Final = 20
@@ -150,7 +150,7 @@ def crops_of(
         for i, item in enumerate(items):
             picture, micrometres = spoil(i, _read(item), float(item.columns[MICROMETRES]))
             cell = find_cell(picture, micrometres)
-            pixels[i] = square(picture, cell.centre, micrometres, size=size)
+            pixels[i] = square(without_black(picture), cell.centre, micrometres, size=size)
             masks[i] = square_mask(cell.mask, cell.centre, micrometres, size=size)
             found[i] = cell.found
             progress(i + 1, len(items))

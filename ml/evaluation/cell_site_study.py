@@ -33,7 +33,7 @@ from ml.data.manifest import Item
 from ml.evaluation.cell_strangers import photograph_cells
 from ml.evaluation.intervals import RESAMPLES
 from ml.evaluation.judging import select, with_class_labels
-from ml.evaluation.metrics import Judged
+from ml.evaluation.metrics import Judged, class_metrics
 from ml.evaluation.site_places import Strangers, draw, look_at, measured
 from ml.evaluation.site_study import SEED, STRANGERS, mean_figures, turned_away
 from ml.evaluation.site_table import METHODS
@@ -129,13 +129,14 @@ class _Study:
         own = own_answers(self.bundle, self.images)
         return {
             "before": self._figures([judged_site(self.bundle, self.judged, *own)]),
+            "parts_before": self._areas(own[0]),
             "strangers_before": turned_away(own_answers(self.bundle, self.strangers.images)),
         }
 
     def row(self, size: int, seeds: int) -> dict[str, Any]:
         """Figures after learning from `size` cells, over so many draws."""
         before = judged_site(self.bundle, self.judged, *own_answers(self.bundle, self.images))
-        after, fits = [], []
+        after, fits, areas = [], [], []
         for seed in range(seeds):
             probabilities = np.empty(self.images.membership.shape, np.float64)
             kept = np.zeros(len(self.images), bool)
@@ -145,11 +146,13 @@ class _Study:
                 probabilities[here], kept[here] = fit.answers(self.images.subset(here))
                 fits.append(fit)
             after.append(judged_site(self.bundle, self.judged, probabilities, kept))
+            areas.append(self._areas(probabilities))
             log.info("%d cells, draw %d done", size, seed)
         return {
             "cells": size,
             "after": self._figures(after),
             "gain": self._figures(after, instead_of=before),
+            "parts_after": np.mean(areas, axis=0).tolist(),
             "strangers_after": float(
                 np.mean([turned_away(fit.answers(self.strangers.images)) for fit in fits])
             ),
@@ -160,6 +163,17 @@ class _Study:
         learn = self.images.subset(np.flatnonzero(self.part != part))
         chosen = draw(learn.membership, size, np.random.default_rng((SEED, seed, part)))
         return fit_site(self.bundle, learn.subset(chosen), seed=SEED + seed)
+
+    def _areas(self, probabilities: NDArray[np.float64]) -> list[float]:
+        """AUROC of blast in each part: how far subjects differ, which the intervals may not say."""
+        found = []
+        for part in np.unique(self.part).tolist():
+            here = np.flatnonzero(self.part == part)
+            judged = judged_site(
+                self.bundle, self.images.subset(here), probabilities[here], np.ones(len(here), bool)
+            )
+            found.append(float(class_metrics(judged, None)["auroc_malignant"].values[0]))
+        return found
 
     def _figures(self, judged: Sequence[Judged], *, instead_of: Judged | None = None) -> list[dict[str, Any]]:
         found = mean_figures(judged, SPLIT, instead_of=instead_of, resamples=self.resamples)
@@ -209,6 +223,9 @@ def markdown(result: Mapping[str, Any]) -> str:
         f"|---|{'---|' * len(COLUMNS)}",
         *(f"| {row['cells']} | {' | '.join(_cells(row['gain'], signed=True))} |" for row in result["rows"]),
     ]
+    parts = [("0", result["parts_before"]), *((row["cells"], row["parts_after"]) for row in result["rows"])]
+    told = "; ".join(f"{cells}: {', '.join(f'{area:.3f}' for area in areas)}" for cells, areas in parts)
+    lines += ["", f"How far subjects differ, AUROC of blast in each part by cells learnt from: {told}."]
     return "\n".join(lines) + "\n"
 
 
