@@ -44,6 +44,7 @@ def test_each_cell_is_judged_by_what_learnt_from_other_subjects(bundle, tmp_path
         assert kinds == {"all", "hem"}
         assert len({group for group in images.groups if "hem" in group}) == 2, "the third is judged"
     assert set(result["rows"][0]["methods"]) <= {"keep", "recalibrate", "refit_head"}
+    assert len(result["parts_before"]) == len(result["rows"][0]["parts_after"]) == 3
     assert {one["name"] for one in result["before"]} == {"auroc_malignant", "ece", "coverage"}
     assert "since 3 normal subjects are too few" in result["intervals"]
 
