@@ -136,6 +136,7 @@ def main() -> None:
     parser.add_argument(
         "--only-evidence", action="store_true", help="measure the bundle in --out again, as it is"
     )
+    parser.add_argument("--no-saliency", action="store_true", help="leave out whether the saliency is true")
     parser.add_argument("--only-cells", action="store_true", help=f"measure {FILE} alone")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -145,7 +146,13 @@ def main() -> None:
     bundle = read_bundle(arguments.out)
     if not arguments.only_cells:
         bundle = write_whole_evidence(
-            bundle.path, study.cells.manifest, progress=_logged, baselines=False, gate=False
+            bundle.path,
+            study.cells.manifest,
+            progress=_logged,
+            baselines=False,
+            gate=False,
+            repaint=False,  # among the spoilt pictures
+            faithfulness=not arguments.no_saliency,
         )
     measure_cells(bundle, study, arguments.data)
 
