@@ -34,7 +34,7 @@ from ml.serving import Predictor
 
 FILE: Final = "cells.json"
 UNSEEN: Final = "another hospital, nothing fitted to it"
-STRANGERS: Final = 400
+STRANGERS: Final = 200
 """Pictures of each kind that the gate is shown."""
 
 ARTEFACT: Final = "platelet_or_artefact"
