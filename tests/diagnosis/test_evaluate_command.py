@@ -37,6 +37,7 @@ class CornerPredictor:
     def __init__(self, data: dict, runtime: str) -> None:
         self.runtime = runtime
         self.bundle = SimpleNamespace(
+            task="field",
             name="field-test",
             sha256="ab" * 32,
             manifest={"data": data},

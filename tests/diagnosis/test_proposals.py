@@ -86,7 +86,8 @@ def test_a_hundred_new_reviews_propose(version, laboratory, monkeypatch, count, 
 def test_reviews_count_from_the_last_training_that_ended_well(version, laboratory, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "diagnosis.services.reviewed.new_reviews_since", lambda *, laboratory, since: asked.append(since) or 0
+        "diagnosis.services.reviewed.new_reviews_since",
+        lambda *, laboratory, since, task: (asked.append(since) if task == "field" else None) or 0,
     )
     kinds(laboratory)
     later = timezone.now() + datetime.timedelta(hours=1)

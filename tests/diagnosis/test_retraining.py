@@ -320,7 +320,7 @@ def refuse_changed_anything(version):
         (["--reviewed"], "No image has a standing review"),
         (["--data", "/nowhere"], "There is no folder or manifest at /nowhere"),
         (["--data", "DATA", "--label-map", "benign=healthy"], "sends benign to healthy, which is no class"),
-        (["--data", "DATA", "--task", "cell"], "There is no task called cell"),
+        (["--data", "DATA", "--task", "cell"], "No model is active to start from"),
         (["--data", "DATA", "--start", "/nowhere.h5"], "There is no network to start from at /nowhere.h5"),
         (
             ["--data", "DATA", "--start", "imagenet", "--weights", "/nowhere.h5"],
