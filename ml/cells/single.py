@@ -76,9 +76,6 @@ SPECK_AREA: Final = 1.5
 BLACK: Final = 4
 """Grey level; where most of a picture is no lighter, the cell was cut out onto black already."""
 
-CARRIED: Final = 12
-"""Pixels that a cell's colours are carried on over the black around it: what a resized picture mixes in."""
-
 FALLBACK_UM: Final = 4.0
 """Radius of the disc in the middle that stands for a cell where nothing is found."""
 
@@ -144,14 +141,15 @@ def without_black(pixels: Pixels) -> Pixels:
     if not cut_out_on_black(pixels):
         return pixels
     black = (pixels.max(axis=2) <= BLACK).astype(np.uint8)
-    kernel = np.ones((3, 3), np.uint8)
     # The outermost pixels of the cell hold black already.
-    unsure = cv2.dilate(black, kernel, iterations=2) > 0
-    grown = np.where(unsure[..., None], 0, pixels).astype(np.uint8)
-    for _ in range(CARRIED):
-        empty = grown.max(axis=2) == 0
-        grown[empty] = np.asarray(cv2.dilate(grown, kernel), np.uint8)[empty]
-    return grown
+    unsure = cv2.dilate(black, np.ones((3, 3), np.uint8), iterations=2)
+    if unsure.all():
+        return pixels
+    _, nearest = cv2.distanceTransformWithLabels(unsure, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    sure = unsure == 0
+    colours = np.zeros((int(nearest.max()) + 1, 3), np.uint8)
+    colours[nearest[sure]] = pixels[sure]
+    return np.where(sure[..., None], pixels, colours[nearest])
 
 
 def offset_um(cell: SingleCell, shape: tuple[int, ...], micrometres: float) -> float:
