@@ -67,6 +67,7 @@ def judge(
             cells = cell_predictor.read(image.pixels)
             timings.update(cell_timings(cells.timings_ms))
         except Exception as error:
+            # The field's outcome stands whatever becomes of its cells, as in the worker.
             logger.exception("Looking for leukocytes failed")
             problem = f"Looking for leukocytes failed: {error}"
     timings["total"] = (perf_counter() - began) * 1000

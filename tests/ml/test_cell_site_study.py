@@ -13,16 +13,15 @@ from ml.evaluation import cell_site_study
 from ml.evaluation.cell_site_study import BY_SUBJECT, markdown, resampled, run
 from ml.site_images import SiteImages
 from ml.tasks import CELL
-from tests.ml.test_cells_serving import folder  # noqa: F401 - a fixture
 from tests.painted_cells import paint_cells
 from tests.stand_in import StandInRuntime
 
 
 @pytest.fixture
-def bundle(folder, monkeypatch, tmp_path):  # noqa: F811
+def bundle(cell_bundle_folder, monkeypatch, tmp_path):
     monkeypatch.setenv("LEUKOSCOPE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(cell_site_study, "open_runtime", lambda bundle, name: StandInRuntime((0.0,) * 16))
-    return read_bundle(folder)
+    return read_bundle(cell_bundle_folder)
 
 
 def test_each_cell_is_judged_by_what_learnt_from_other_subjects(bundle, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml.bundle import BundleCorrupt, BundleTooNew, preparation_from, read_bundle, seal
+from ml.bundle import BundleCorrupt, BundleTooNew, preparation_from, read_bundle
 from ml.cells.cell import Cell, Detection, Kind
 from ml.cells.cutout import GROUND
 from ml.cells.drawn import drawn_with_truth
@@ -20,8 +20,7 @@ from ml.cells.preprocessing import CellPreprocessing
 from ml.cells.scale import Scale
 from ml.cells.serving import BATCH, TILE_PIXELS, CellPredictor
 from ml.data.manifest import MICROMETRES, Item
-from ml.domain import fit_domain, pooled_features
-from ml.imaging.preprocessing import Preprocessing, UnknownPreprocessing, normalise
+from ml.imaging.preprocessing import Preprocessing, UnknownPreprocessing
 from ml.pictures import (
     NO_CELL,
     NOT_FIELD_SHAPED,
@@ -32,54 +31,18 @@ from ml.pictures import (
 )
 from ml.serving import CELL_OUT_OF_DOMAIN
 from ml.tasks import CELL
+from tests.painted_cell_bundle import SIZE, logits, painted
 from tests.painted_cells import PIXELS, UM, paint_cell
-from tests.stand_in import CHANNELS, StandInRuntime, make_bundle
+from tests.stand_in import StandInRuntime, make_bundle
 
-SIZE = 64
 BLAST = CELL.classes.index("blast")
 
 
-def painted(seed, number=6):
-    return paint_cell(np.random.default_rng(seed), number)
-
-
-def logits(**told):
-    """The network's answer: 0 for every class but those told."""
-    return tuple(told.get(name, 0.0) for name in CELL.classes)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A sealed bundle of cells whose domain holds painted cells; its graphs are placeholders."""
-    place = make_bundle(tmp_path_factory.mktemp("bundles"), name="cell-test").path
-    preprocessing, runtime = CellPreprocessing(size=SIZE), StandInRuntime(logits())
-
-    def measured(seeds):
-        seen = [
-            picture_of(preprocessing, painted(seed, number), UM) for seed in seeds for number in (2, 6, 12)
-        ]
-        maps = [runtime.run(normalise(one.prepared)[None])[0][0] for one in seen]
-        return np.stack([pooled_features(one) for one in maps]), np.stack([one.plain for one in seen])
-
-    domain = fit_domain(training=measured(range(100, 120)), held_out=measured(range(200, 230)), keep=1.0)
-    head = np.eye(CHANNELS, len(CELL.classes), dtype=np.float32)
-    np.savez(
-        place / "serving.npz", head_kernel=head, head_bias=np.zeros(len(CELL.classes)), **domain.arrays()
-    )
-    facts = json.loads((place / "bundle.json").read_text())
-    facts |= {
-        "task": "cell", "classes": list(CELL.classes), "malignant": list(CELL.malignant), "temperature": 1.0,
-        "preprocessing": preprocessing.as_dict(), "prevalence": dict.fromkeys(CELL.classes, 1 / len(CELL.classes)),
-    }  # fmt: skip
-    seal(place, {key: value for key, value in facts.items() if key not in ("format", "files")})
-    return place
-
-
 @pytest.fixture
-def predictor_of(folder):
+def predictor_of(cell_bundle_folder):
     def make(*, detector=None, **told):
         options = {} if detector is None else {"detector": detector}
-        return CellPredictor(read_bundle(folder), StandInRuntime(logits(**told)), **options)
+        return CellPredictor(read_bundle(cell_bundle_folder), StandInRuntime(logits(**told)), **options)
 
     return make
 
@@ -229,13 +192,13 @@ def test_a_bundle_of_fields_serves_no_cells(tmp_path):
         CellPredictor(bundle, StandInRuntime())
 
 
-def test_a_bundle_of_cells_judges_no_fields(folder):
+def test_a_bundle_of_cells_judges_no_fields(cell_bundle_folder):
     with pytest.raises(BundleCorrupt, match="no preprocessing of fields"):
-        read_bundle(folder).preprocessing  # noqa: B018 - asking is what is refused
+        read_bundle(cell_bundle_folder).preprocessing  # noqa: B018 - asking is what is refused
 
 
-def test_a_preprocessing_of_a_later_version_is_refused_by_name(folder, tmp_path):
-    facts = json.loads((folder / "bundle.json").read_text())
+def test_a_preprocessing_of_a_later_version_is_refused_by_name(cell_bundle_folder, tmp_path):
+    facts = json.loads((cell_bundle_folder / "bundle.json").read_text())
     facts["preprocessing"]["version"] += 1
     (tmp_path / "bundle.json").write_text(json.dumps(facts))
     with pytest.raises(BundleTooNew, match="preprocessing of cells"):
