@@ -371,7 +371,7 @@ def test_a_row_of_the_worklist_shows_the_index_and_what_it_is_not(cast, case, wi
     assert "not validated here" not in page
     with_cells(*[Told("blast", 1.0)] * 3)
     page = client.get("/?show=all").content.decode()
-    assert "suspicion 0.75 (index, not validated here)" in page
+    assert "highest suspicion of an image 0.75 (index, not validated here)" in page
 
 
 def test_the_case_page_says_that_cells_made_an_image_suspected(cast, case, with_cells, predictors):
