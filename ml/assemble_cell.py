@@ -22,6 +22,7 @@ from ml.assemble import assemble
 from ml.build_cell import RUNS, CellStudy, open_study
 from ml.bundle import MANIFEST, Bundle, read_bundle, seal
 from ml.cache import cache_dir
+from ml.card import card_markdown
 from ml.cells.preprocessing import CellPreprocessing
 from ml.cells.serving import CellPredictor
 from ml.data.cells import CNMC, DEEPAPL, load_cells
@@ -98,8 +99,9 @@ def _write(bundle: Bundle, found: dict[str, Any], gate: Sequence[GateRow]) -> No
     folder.mkdir(exist_ok=True)
     (folder / FILE).write_text(json.dumps(found, indent=1) + "\n")
     if (folder / "metrics.json").is_file():
-        evidence = read_evidence(folder / "metrics.json")
-        write_evidence(folder / "metrics.json", replace(evidence, gate=tuple(gate)))
+        evidence = replace(read_evidence(folder / "metrics.json"), gate=tuple(gate))
+        write_evidence(folder / "metrics.json", evidence)
+        (bundle.path / "card.md").write_text(card_markdown(bundle, evidence), encoding="utf-8")
     facts: dict[str, Any] = json.loads((bundle.path / MANIFEST).read_text())
     seal(bundle.path, {key: value for key, value in facts.items() if key not in ("format", "files")})
 

@@ -37,7 +37,7 @@ Mask = NDArray[np.bool_]
 Half = NDArray[np.float16]
 Progress = Callable[[int, int], None]
 
-REVISION: Final = 2
+REVISION: Final = 3
 """Raised when the same pictures would give other crops, masks or variants."""
 
 SEED: Final = 20

@@ -92,11 +92,17 @@ def _source(name: str, folder: Path, part: str, most: int, seed: int, middles: M
     def pictures() -> Iterator[Pixels | str]:
         for path, (x, y) in chosen:
             pixels = read_image(path).pixels
-            half = max(LEAST_PIXELS, SIDE_UM / measure_scale(pixels).um_per_pixel) / 2
-            left, top = max(round(x - half), 0), max(round(y - half), 0)
-            yield np.ascontiguousarray(pixels[top : round(y + half), left : round(x + half)])
+            yield _window(pixels, (x, y), max(LEAST_PIXELS, SIDE_UM / measure_scale(pixels).um_per_pixel))
 
     return Source(name, len(chosen), pictures)
+
+
+def _window(pixels: Pixels, middle: tuple[float, float], side: float) -> Pixels:
+    """A square about a place. Beyond the picture its edge goes on: a square that was cut off had another middle."""
+    margin = round(side / 2) + 1
+    padded = cv2.copyMakeBorder(pixels, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
+    left, top = (round(place + margin - side / 2) for place in middle)
+    return np.ascontiguousarray(padded[top : top + round(side), left : left + round(side)])
 
 
 def _centres(boxes: NDArray[np.float64], kind: int, rng: np.random.Generator) -> list[tuple[float, float]]:

@@ -16,6 +16,7 @@ from ml.cells.single import find_cell, offset_um, without_black
 from ml.domain import fit_domain, fit_domain_for_strangers
 from ml.evaluation import cell_evidence_table
 from ml.evaluation.cell_evidence_table import BEGIN, END, markdown
+from ml.evaluation.cell_strangers import _window
 from ml.pictures import NO_CELL, picture_of
 from tests.painted_cells import UM, paint_cell
 
@@ -40,6 +41,24 @@ def test_the_offset_is_measured_from_the_middle_to_the_cell() -> None:
     cell = find_cell(picture, UM)
     nearest = np.flatnonzero(cell.mask.any(axis=0))[0] - (picture.shape[1] - 1) / 2
     assert offset_um(cell, picture.shape, UM) == pytest.approx(nearest * UM, rel=0.2)
+
+
+def test_a_picture_without_violet_has_no_nucleus() -> None:
+    picture = paint_cell(np.random.default_rng(1), 8)
+    red = np.zeros_like(picture)
+    red[:] = (238, 234, 240)
+    cv2.circle(red, (64, 64), 13, (205, 160, 160), -1)
+    assert find_cell(picture, UM).found
+    assert not find_cell(red, UM).found
+
+
+def test_a_window_over_the_edge_keeps_its_middle() -> None:
+    field = RNG.integers(0, 255, (60, 80, 3)).astype(np.uint8)
+    for middle in ((40.0, 30.0), (2.0, 3.0), (79.0, 59.0)):
+        window = _window(field, middle, 48.0)
+        assert window.shape == (48, 48, 3)
+        x, y = (int(place) for place in middle)
+        assert (window[23:26, 23:26] == field[y, x]).all(axis=2).any()
 
 
 def test_no_black_is_left_in_what_is_shown_of_a_cell_on_black() -> None:
