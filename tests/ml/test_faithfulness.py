@@ -57,8 +57,9 @@ class Stubborn:
 def bundle(head=((1.0, 0.0), (0.0, 1.0))):
     return SimpleNamespace(
         name="spots",
+        task="field",
         path=Path("nowhere"),
-        preprocessing=Preprocessing(size=SIZE, denoise_sigma=0, clahe_clip=0, scale_bar=(0.0, 0.0)),
+        preparation=Preprocessing(size=SIZE, denoise_sigma=0, clahe_clip=0, scale_bar=(0.0, 0.0)),
         temperature=1.0,
         arrays={"head_kernel": np.asarray(head, np.float32)},
     )
