@@ -30,16 +30,22 @@ VIEW = "view"
 UPLOAD = "upload"
 RETRY = "retry"
 REVIEW = "review"
+SIGN_OUT = "sign_out"
+SEE_QUALITY = "see_quality"
+SEE_AUDIT = "see_audit"
+MANAGE_LABORATORY = "manage_laboratory"
 MANAGE_MODELS = "manage_models"
 MANAGE_ACCOUNTS = "manage_accounts"
 
 _TECHNICIAN = frozenset({VIEW, UPLOAD, RETRY})
-_HEMATOLOGIST = _TECHNICIAN | {REVIEW}
-_ADMINISTRATOR = _HEMATOLOGIST | {MANAGE_MODELS, MANAGE_ACCOUNTS}
+_HEMATOLOGIST = _TECHNICIAN | {REVIEW, SIGN_OUT, SEE_QUALITY}
+_LABORATORY_HEAD = _HEMATOLOGIST | {SEE_AUDIT, MANAGE_LABORATORY}
+_ADMINISTRATOR = _LABORATORY_HEAD | {MANAGE_MODELS, MANAGE_ACCOUNTS}
 
 ACTIONS: dict[str, frozenset[str]] = {
     User.Role.TECHNICIAN: _TECHNICIAN,
     User.Role.HEMATOLOGIST: _HEMATOLOGIST,
+    User.Role.LABORATORY_HEAD: _LABORATORY_HEAD,
     User.Role.ADMINISTRATOR: _ADMINISTRATOR,
 }
 
@@ -47,6 +53,10 @@ _REFUSALS = {
     UPLOAD: "Your account may not add cases or images.",
     RETRY: "Your account may not start analyses.",
     REVIEW: "Only hematologists may review; ask an administrator to change your role.",
+    SIGN_OUT: "Only hematologists may sign out a case.",
+    SEE_QUALITY: "Quality is shown to hematologists, laboratory heads and administrators.",
+    SEE_AUDIT: "The audit is shown to laboratory heads and administrators.",
+    MANAGE_LABORATORY: "Only laboratory heads and administrators may change the laboratory's settings.",
     MANAGE_MODELS: "Only administrators may manage models.",
     MANAGE_ACCOUNTS: "Only administrators may manage accounts.",
 }

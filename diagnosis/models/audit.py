@@ -9,8 +9,15 @@ from diagnosis.models.laboratory import Laboratory
 
 
 class AuditEvent(ImmutableModel):
-    """`laboratory` is empty for what concerns the whole installation, `actor` for what the worker did."""
+    """`laboratory` is empty for what concerns the whole installation, `actor` for what the worker did.
 
+    Each event is a link of one chain: `mac` is the HMAC of the event and of the `mac` before it (services.audit).
+    Events from before there was a chain have neither number nor HMAC.
+    """
+
+    sequence = models.PositiveBigIntegerField(null=True, unique=True, editable=False)
+    mac = models.CharField(max_length=64, blank=True, editable=False)
+    address = models.GenericIPAddressField(null=True, help_text="Where the request came from.")
     at = models.DateTimeField(default=timezone.now, editable=False)
     laboratory = models.ForeignKey(
         Laboratory, on_delete=models.PROTECT, null=True, related_name="audit_events"
@@ -28,7 +35,19 @@ class AuditEvent(ImmutableModel):
         indexes = [
             models.Index(fields=["laboratory", "-at"], name="audit_by_time"),
             models.Index(fields=["object_type", "object_id"], name="audit_by_object"),
+            models.Index(fields=["actor", "-at"], name="audit_by_actor"),
+            models.Index(fields=["laboratory", "action", "-at"], name="audit_by_action"),
         ]
 
     def __str__(self) -> str:
         return f"{self.action} {self.object_type} {self.object_id}".strip()
+
+
+class AuditHead(models.Model):
+    """The newest link of the chain, one row: locked by whoever adds the next."""
+
+    sequence = models.PositiveBigIntegerField(default=0)
+    mac = models.CharField(max_length=64, blank=True)
+
+    def __str__(self) -> str:
+        return str(self.sequence)

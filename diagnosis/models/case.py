@@ -1,6 +1,7 @@
 """A case: one patient specimen under examination."""
 
 from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils import timezone
 
@@ -12,16 +13,45 @@ class Case(models.Model):
         BLOOD = "blood", "peripheral blood"
         MARROW = "marrow", "bone marrow"
 
+    class Status(models.TextChoices):
+        PRELIMINARY = "preliminary", "preliminary"
+        FINAL = "final", "final"
+        AMENDED = "amended", "amended"
+
     laboratory = models.ForeignKey(Laboratory, on_delete=models.PROTECT, related_name="cases")
     accession_number = models.CharField(max_length=64)
     patient_code = models.CharField(max_length=64, help_text="A pseudonym, never a name.")
     specimen = models.CharField(max_length=10, choices=Specimen.choices, default=Specimen.BLOOD)
+    age_years = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        validators=[MaxValueValidator(130)],
+        help_text="Of the patient, when it was taken.",
+    )
+    white_cell_count = models.DecimalField(
+        max_digits=7, decimal_places=2, null=True, blank=True, validators=[MinValueValidator(0)],
+        help_text="Leukocytes, 10^9/l.",
+    )  # fmt: skip
     note = models.TextField(blank=True, max_length=4000)
     received_on = models.DateField(default=timezone.localdate)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="cases_created"
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    assigned_to = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="cases_assigned",
+    )
+    status = models.CharField(
+        max_length=12, choices=Status.choices, default=Status.PRELIMINARY, editable=False,
+        help_text="Of its report; kept by the service that signs.",
+    )  # fmt: skip
+    newest_sign_out = models.OneToOneField(
+        "SignOut", on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
+    )
 
     class Meta:
         ordering = ["-created_at", "-id"]
@@ -34,6 +64,7 @@ class Case(models.Model):
             models.Index(fields=["laboratory", "-created_at"], name="case_by_age"),
             models.Index(fields=["laboratory", "-received_on"], name="case_by_received"),
             models.Index(fields=["laboratory", "patient_code"], name="case_by_patient"),
+            models.Index(fields=["laboratory", "status", "-created_at"], name="case_by_status"),
         ]
 
     def __str__(self) -> str:

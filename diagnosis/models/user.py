@@ -30,10 +30,14 @@ class User(AbstractUser):
     class Role(models.TextChoices):
         TECHNICIAN = "technician", "technician"
         HEMATOLOGIST = "hematologist", "hematologist"
+        LABORATORY_HEAD = "laboratory_head", "laboratory head"
         ADMINISTRATOR = "administrator", "administrator"
 
     laboratory = models.ForeignKey(Laboratory, on_delete=models.PROTECT, related_name="users")
     role = models.CharField(max_length=20, choices=Role.choices, default=Role.TECHNICIAN)
+    title = models.CharField(
+        max_length=80, blank=True, help_text="Before the name in signatures, as Dr. med."
+    )
 
     objects: ClassVar[AccountManager] = AccountManager()
 
