@@ -24,6 +24,9 @@ COPIES = {
     "openseadragon/build/openseadragon/openseadragon.min.js.map": "openseadragon/openseadragon.min.js.map",
     "openseadragon/build/openseadragon/images": "openseadragon/images",
     "openseadragon/LICENSE.txt": "openseadragon/LICENSE.txt",
+    "uplot/dist/uPlot.esm.js": "uplot/uPlot.esm.js",
+    "uplot/dist/uPlot.min.css": "uplot/uPlot.min.css",
+    "uplot/LICENSE": "uplot/LICENSE",
 }
 
 

@@ -16,6 +16,10 @@ def modules(folder: Path) -> Path:
     for name in ("openseadragon.min.js", "openseadragon.min.js.map"):
         (build / name).write_text(name)
     (folder / "node_modules/openseadragon/LICENSE.txt").write_text("BSD")
+    charts = folder / "node_modules/uplot"
+    (charts / "dist").mkdir(parents=True)
+    for name in ("dist/uPlot.esm.js", "dist/uPlot.min.css", "LICENSE"):
+        (charts / name).write_text(name)
     return folder / "node_modules"
 
 
@@ -28,6 +32,9 @@ def test_it_copies_what_pages_load_with_its_licence_and_removes_what_was_there(t
         "openseadragon/images/home_rest.png",
         "openseadragon/openseadragon.min.js",
         "openseadragon/openseadragon.min.js.map",
+        "uplot/LICENSE",
+        "uplot/uPlot.esm.js",
+        "uplot/uPlot.min.css",
     ]
 
 
