@@ -62,6 +62,10 @@ class Analysis(models.Model):
     reasons = models.JSONField(default=list)
     quality = models.JSONField(default=dict)
     maps = models.JSONField(default=dict, help_text="Saliency method -> 7x7 values from 0 to 1.")
+    embedding = models.BinaryField(
+        default=b"", editable=False,
+        help_text="Little-endian float16 values: where the network places the image. Compared within a model version.",
+    )  # fmt: skip
     processed = models.FileField(storage=smear_storage, max_length=200, blank=True)
     timings_ms = models.JSONField(default=dict)
     runtime = models.CharField(max_length=40, blank=True)

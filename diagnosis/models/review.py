@@ -41,6 +41,8 @@ class BlindReading(ImmutableModel):
 class Review(ImmutableModel):
     """`label` is the class the reviewer stands for; empty when she agrees with an indeterminate outcome, cannot tell,
     or takes back an earlier review of her own (`withdraws`), which then counts no longer.
+
+    Reviews of several images made by one action share a `batch`, which can be taken back as one.
     """
 
     class Verdict(models.TextChoices):
@@ -60,14 +62,20 @@ class Review(ImmutableModel):
     )
     withdraws = models.OneToOneField("self", on_delete=models.PROTECT, null=True, related_name="withdrawn_by")
     seconds = models.FloatField(null=True, help_text="From the outcome's showing, as the browser says.")
+    batch = models.UUIDField(null=True, editable=False, db_index=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
         ordering = ["-created_at", "-id"]
-        indexes = [models.Index(fields=["image", "-created_at"], name="review_by_image")]
+        indexes = [
+            models.Index(fields=["image", "-created_at"], name="review_by_image"),
+            models.Index(fields=["label", "-created_at"], name="review_by_label"),
+        ]
 
     def stands(self, newest_analysis_id: UUID | None) -> bool:
-        """Whether the image counts as read by it: an agreement holds until the image is analysed anew."""
+        """Whether the image counts as read by it: an agreement, and that one cannot tell, hold until the image is
+        analysed anew; another label holds for good.
+        """
         return self.verdict == self.Verdict.OVERRULE or self.analysis_id == newest_analysis_id
 
     def __str__(self) -> str:
