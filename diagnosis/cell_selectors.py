@@ -7,17 +7,15 @@ one, else the model's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from django.db.models import F, Q, QuerySet
 
 from diagnosis import permissions
 from diagnosis.models import Case, Cell, CellAnalysis, User
+from diagnosis.nearest import nearest
 from ml.cells.cell import Kind
 from ml.cells.counting import BLASTS, NOT_LEUKOCYTES, Counted, Differential, differential, index_of_suspicion
 
@@ -240,7 +238,7 @@ def similar_cells(*, user: User, cell: Cell, limit: int = 12) -> list[dict[str, 
         .order_by("-newest_reading_id")
         .values_list("pk", "embedding")[:MOST_COMPARED]
     )
-    distances = _nearest(_vector(cell.embedding), reviewed.iterator(chunk_size=_A_BATCH), limit)
+    distances = nearest(cell.embedding, reviewed.iterator(chunk_size=_A_BATCH), limit)
     readers = _readers(user.laboratory_id)
     told: list[dict[str, Any]] = []
     for values in Cell.objects.filter(pk__in=distances).values_list(*_SIMILAR.values()):
@@ -254,27 +252,3 @@ def similar_cells(*, user: User, cell: Cell, limit: int = 12) -> list[dict[str, 
             }
         )
     return sorted(told, key=lambda row: (row["distance"], row["cell"]))
-
-
-def _nearest(
-    wanted: npt.NDArray[np.float32], embeddings: Iterator[tuple[int, bytes | memoryview[int]]], limit: int
-) -> dict[int, float]:
-    """Primary key -> distance of the nearest. An embedding of another length is passed over."""
-    best: list[tuple[float, int]] = []
-    while some := list(islice(embeddings, _A_BATCH)):
-        fitting = [
-            (key, values)
-            for key, values in ((k, _vector(e)) for k, e in some)
-            if values.shape == wanted.shape
-        ]
-        if fitting:
-            keys, vectors = zip(*fitting, strict=True)
-            distances = 1.0 - np.stack(vectors) @ wanted
-            best = sorted([*best, *zip(distances.tolist(), keys, strict=True)])[:limit]
-    return {key: round(distance, 4) for distance, key in best}
-
-
-def _vector(embedding: bytes | memoryview[int]) -> npt.NDArray[np.float32]:
-    """A stored embedding at length 1 (PostgreSQL hands out memoryviews)."""
-    values = np.frombuffer(bytes(embedding), "<f2").astype(np.float32)
-    return values / max(float(np.linalg.norm(values)), 1e-12)

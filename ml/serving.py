@@ -39,6 +39,7 @@ class Prediction:
             None outside the domain or where too few were held out.
         domain_score: at most `domain_threshold` is inside. domain_percentile: share of held-out fields nearer, 0..100.
         maps: saliency method -> (h, w) float32 in 0..1, for `top_label`.
+        embedding: (d,) float32, what images are compared by: near ones look alike to this very network.
         timings_ms: by step, in milliseconds.
     """
 
@@ -60,6 +61,7 @@ class Prediction:
     preprocessing_version: int
     runtime: str
     device: str
+    embedding: NDArray[np.float32] | None = None
 
 
 class Predictor:
@@ -97,7 +99,8 @@ class Predictor:
         with _timed(timings, "predict"):
             feature_maps, logits = self._runtime.run(normalise(picture.prepared)[None])
         with _timed(timings, "domain"):
-            score = float(bundle.domain.score(pooled_features(feature_maps[0])[None], picture.plain[None])[0])
+            pooled = pooled_features(feature_maps[0])
+            score = float(bundle.domain.score(pooled[None], picture.plain[None])[0])
             probabilities = apply_temperature(logits[0], bundle.temperature)
         top = int(probabilities.argmax())
         with _timed(timings, "saliency"):
@@ -132,6 +135,7 @@ class Predictor:
             preprocessing_version=bundle.preparation.version,
             runtime=self.runtime,
             device=self.device,
+            embedding=bundle.domain.features.embedded(pooled),
         )
 
     def _interval(self, confidence: float) -> tuple[float, float] | None:

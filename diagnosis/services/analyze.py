@@ -18,7 +18,7 @@ from django.db import DatabaseError, IntegrityError, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from diagnosis import permissions
+from diagnosis import nearest, permissions
 from diagnosis.models import Analysis, ModelVersion, SmearImage, User
 from diagnosis.services import audit, cells, pipeline, previews, queue, registry, shadow, suspicion
 from diagnosis.services.predictors import CACHE, ModelUnavailable, Predictors
@@ -216,6 +216,7 @@ def _analyse(
         "reasons": list(prediction.reasons),
         "quality": prediction.quality.to_dict(),
         "maps": {method: rounded(values) for method, values in prediction.maps.items()},
+        "embedding": nearest.packed(prediction.embedding),
         "timings_ms": {
             **judged.timings_ms,
             "previews": previews_ms,
