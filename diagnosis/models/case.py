@@ -52,6 +52,19 @@ class Case(models.Model):
     newest_sign_out = models.OneToOneField(
         "SignOut", on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
     )
+    amending_since = models.DateTimeField(
+        null=True, blank=True, editable=False,
+        help_text="Since when an amendment of the signed report is open; empty: none is.",
+    )  # fmt: skip
+    amending_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="+",
+    )
+    amending_reason = models.TextField(blank=True, max_length=2000, editable=False)
 
     class Meta:
         ordering = ["-created_at", "-id"]
