@@ -7,7 +7,7 @@ from uuid import UUID
 
 from celery import shared_task
 
-from diagnosis.services import analyze, judging, shadow, upkeep
+from diagnosis.services import analyze, idempotency, judging, shadow, upkeep, webhook_delivery
 
 
 @shared_task(name="diagnosis.tasks.analyze_image")  # type: ignore[untyped-decorator]
@@ -24,8 +24,17 @@ def sweep() -> None:
 
 @shared_task(name="diagnosis.tasks.remove_orphans")  # type: ignore[untyped-decorator]
 def remove_orphans() -> None:
-    """Delete stored files that no image points to."""
+    """Delete stored files that no image points to, and forget what other systems no longer ask about."""
     upkeep.remove_orphans()
+    idempotency.forget_old()
+    webhook_delivery.forget_old()
+
+
+# Acknowledged after it ran, as every task of upkeep: a round that a dead worker leaves is taken up by the next one.
+@shared_task(name="diagnosis.tasks.deliver_webhooks")  # type: ignore[untyped-decorator]
+def deliver_webhooks() -> None:
+    """Send the webhook deliveries that are due. Safe at any time and twice at once."""
+    webhook_delivery.deliver()
 
 
 # Acknowledged before it runs: a trial takes longer than any message may stay unacknowledged, and the study in the

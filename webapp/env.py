@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 
@@ -64,6 +65,18 @@ class Env:
         if not value:
             return list(default)
         return [part.strip() for part in value.split(",") if part.strip()]
+
+    def networks(self, name: str) -> list[IPv4Network | IPv6Network]:
+        """Return the comma-separated IP networks or single addresses of ``name``."""
+        found = []
+        for part in self.listing(name):
+            try:
+                found.append(ip_network(part))
+            except ValueError:
+                raise EnvironmentProblem(
+                    f"{name} must list IP networks as 10.20.0.0/16, not {part!r}."
+                ) from None
+        return found
 
     def path(self, name: str, default: Path) -> Path:
         """Return an absolute path; a relative one is taken from the current folder, ``~`` is expanded."""

@@ -23,6 +23,11 @@ try:
     VAR_DIR = places.var_dir(env)
     MEDIA_ROOT = env.path("LEUKOSCOPE_MEDIA", VAR_DIR / "media")
     SECRET_KEY = env.secret("LEUKOSCOPE_SECRET_KEY") or places.stored_secret_key(VAR_DIR)
+    # The key of the audit's chain, and where its newest link is kept: both outside the database, on purpose.
+    LEUKOSCOPE_AUDIT_KEY = env.secret("LEUKOSCOPE_AUDIT_KEY") or places.stored_secret(VAR_DIR, "audit_key")
+    LEUKOSCOPE_AUDIT_HEAD: Path | None = env.path("LEUKOSCOPE_AUDIT_HEAD", VAR_DIR / "audit_head")
+    # Proxies in front that each add to X-Forwarded-For the address that they saw; 0 looks at no such header.
+    LEUKOSCOPE_PROXIES = env.integer("LEUKOSCOPE_PROXIES", 0, maximum=10)
     HOST = env.text("HOST", "127.0.0.1")
     DATABASE_URL = env.secret("DATABASE_URL")
     _database = parse_database_url(DATABASE_URL) if DATABASE_URL else sqlite_database(VAR_DIR / "db.sqlite3")
@@ -55,6 +60,10 @@ try:
         minimum=1,
         maximum=256,
     )
+    # Requests a minute that one token of the API may make.
+    LEUKOSCOPE_API_RATE = env.integer("LEUKOSCOPE_API_RATE", 600, minimum=1)
+    # Networks beside the public internet that webhooks may reach, as that of the laboratory's own LIS.
+    LEUKOSCOPE_WEBHOOK_PRIVATE = env.networks("LEUKOSCOPE_WEBHOOK_PRIVATE")
     LEUKOSCOPE_LANGUAGE = env.text("LEUKOSCOPE_LANGUAGE", "en")
     TIME_ZONE = env.text("LEUKOSCOPE_TIME_ZONE", "UTC")
     LOG_LEVEL = env.choice("LEUKOSCOPE_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
@@ -133,6 +142,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "diagnosis.middleware.AuditMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -224,6 +234,7 @@ CELERY_TASK_ROUTES = {
     "diagnosis.tasks.analyze_image": {"queue": "analysis"},
     "diagnosis.tasks.sweep": {"queue": "upkeep"},
     "diagnosis.tasks.remove_orphans": {"queue": "upkeep"},
+    "diagnosis.tasks.deliver_webhooks": {"queue": "upkeep"},
     "diagnosis.tasks.judge_version": {"queue": "training"},
     "diagnosis.tasks.run_shadows": {"queue": "training"},
     "diagnosis.tasks.run_trial": {"queue": "training"},
@@ -264,6 +275,11 @@ CELERY_BEAT_SCHEDULE = {
         "task": "diagnosis.tasks.sweep",
         "schedule": 10.0,
         # A sweep that nobody took before the next one is due is worth nothing.
+        "options": {"queue": "upkeep", "expires": 10.0},
+    },
+    "deliver-webhooks": {
+        "task": "diagnosis.tasks.deliver_webhooks",
+        "schedule": 10.0,
         "options": {"queue": "upkeep", "expires": 10.0},
     },
     "remove-orphans": {

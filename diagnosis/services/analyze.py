@@ -20,7 +20,17 @@ from django.utils import timezone
 
 from diagnosis import nearest, permissions
 from diagnosis.models import Analysis, ModelVersion, SmearImage, User
-from diagnosis.services import audit, cells, pipeline, previews, queue, registry, shadow, suspicion
+from diagnosis.services import (
+    audit,
+    cells,
+    pipeline,
+    previews,
+    queue,
+    registry,
+    shadow,
+    suspicion,
+    webhooks,
+)
 from diagnosis.services.predictors import CACHE, ModelUnavailable, Predictors
 from diagnosis.services.renewing import renewed
 from ml.imaging.reading import UnreadableImage
@@ -242,6 +252,7 @@ def _store(analysis: Analysis, claim: str, values: dict[str, Any]) -> str:
         if not _end(analysis, claim, state=Analysis.State.DONE, **values):
             logger.warning("Analysis %s was taken over; its result is dropped", analysis.pk)
             return LOST
+        webhooks.note_analysis_ended(analysis=analysis)
         cells.store(analysis=analysis, work=found)
         SmearImage.objects.filter(pk=analysis.image_id).exclude(thumbnail=thumbnail).update(
             thumbnail=thumbnail
@@ -272,6 +283,7 @@ def fail(*, analysis: Analysis, claim: str, failure: str, lease_before: datetime
     with transaction.atomic():
         if not _end(analysis, claim, lapsed, state=Analysis.State.FAILED, failure=failure):
             return LOST
+        webhooks.note_analysis_ended(analysis=analysis)
         audit.record(
             action="analysis_failed",
             actor=None,

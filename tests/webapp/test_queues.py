@@ -29,6 +29,7 @@ QUEUES = {
     "run_trial": "training",
     "sweep": "upkeep",
     "remove_orphans": "upkeep",
+    "deliver_webhooks": "upkeep",
 }
 
 
