@@ -15,10 +15,11 @@ import pytest
 from django.core.cache import cache
 from PIL import Image
 
-from diagnosis.models import Analysis, Case, Laboratory, ModelVersion, SmearImage, User
+from diagnosis.models import Analysis, Case, Laboratory, ModelVersion, Site, SmearImage, Training, User
 from diagnosis.services import analyze, intake, registry
 from ml.drawing import draw_field
 from tests import stand_in
+from tests.diagnosis.told_cells import add_cells
 from tests.diagnosis.told_versions import active, versions  # noqa: F401 - fixtures
 from tests.stand_in_cells import CellStandIn
 
@@ -31,6 +32,7 @@ class Cast:
 
     technician: User
     hematologist: User
+    laboratory_head: User
     administrator: User
     outsider: User
 
@@ -92,6 +94,7 @@ def cast(laboratory: Laboratory) -> Cast:
     return Cast(
         technician=user("tina", User.Role.TECHNICIAN, "Tina", "Technician", laboratory),
         hematologist=user("hedy", User.Role.HEMATOLOGIST, "Hedy", "Hematologist", laboratory),
+        laboratory_head=user("lena", User.Role.LABORATORY_HEAD, "Lena", "Head", laboratory),
         administrator=user("ada", User.Role.ADMINISTRATOR, "Ada", "Administrator", laboratory),
         outsider=user("otto", User.Role.HEMATOLOGIST, "Otto", "Outsider", other),
     )
@@ -196,3 +199,15 @@ def judge(version: ModelVersion, predictors: ToldPredictors) -> Callable[..., An
         return image.newest_analysis
 
     return run
+
+
+@pytest.fixture
+def done(image: SmearImage, judge: Callable[..., Analysis]) -> SmearImage:
+    """An image with a finished analysis, in a laboratory with a model version, a training and a site of its own."""
+    judge(image)
+    add_cells(image, ["blast"])
+    laboratory = image.case.laboratory
+    ModelVersion.objects.update(laboratory=laboratory)
+    Training.objects.create(task="field", name="field-2", laboratory=laboratory, work="nowhere")
+    Site.objects.create(laboratory=laboratory, name="Microscope 1")
+    return image
