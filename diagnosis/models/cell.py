@@ -15,7 +15,8 @@ from diagnosis.storage import smear_storage
 
 
 class CellAnalysis(models.Model):
-    """What was found in the image of one analysis; stored with it, in its transaction, and never edited.
+    """What was found in the image of one analysis; stored with it, in its transaction, and never edited but for three
+    counts, which follow the readings of its cells (services.tallies).
 
     `failure` says in a sentence why there are no cells although the analysis ended (no cell model, say).
     `sprite` holds the cells' tiles, `sprite_columns` in a row, in the order of their numbers.
@@ -30,6 +31,9 @@ class CellAnalysis(models.Model):
     problems = models.JSONField(default=list, help_text="Why not all cells were found, in words.")
     suspicion = models.FloatField(null=True, help_text="Index from 0 to 1; empty where no cell was judged.")
     counted = models.PositiveIntegerField(default=0, help_text="Leukocytes wholly in view.")
+    leukocytes = models.PositiveIntegerField(default=0, help_text="Of the differential, as read.")
+    blasts = models.PositiveIntegerField(default=0, help_text="Among `leukocytes`.")
+    promyelocytes = models.PositiveIntegerField(default=0, help_text="Among `leukocytes`.")
     sprite = models.FileField(storage=smear_storage, max_length=200, blank=True)
     sprite_columns = models.PositiveSmallIntegerField(default=0)
     tile_pixels = models.PositiveSmallIntegerField(default=0)

@@ -15,8 +15,8 @@ from django.db.models import OuterRef, Subquery
 from django.http import Http404
 
 from diagnosis import permissions
-from diagnosis.models import Case, Cell, CellReading, SmearImage, User
-from diagnosis.services import audit
+from diagnosis.models import Case, Cell, CellAnalysis, CellReading, SmearImage, User
+from diagnosis.services import audit, tallies
 from ml.tasks import CELL
 
 MOST_CELLS = 10_000
@@ -177,4 +177,6 @@ def _add(user: User, labels: Mapping[int, str], *, undoes: uuid.UUID | None = No
     )
     newest = CellReading.objects.filter(cell=OuterRef("pk")).order_by("-pk").values("pk")[:1]
     Cell.objects.filter(pk__in=list(labels)).update(newest_reading=Subquery(newest))
+    read = Cell.objects.filter(pk__in=list(labels)).order_by().values("cell_analysis")
+    tallies.retally(found=CellAnalysis.objects.filter(pk__in=read))
     return batch

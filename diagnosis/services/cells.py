@@ -23,7 +23,7 @@ from django.db.models import Q
 from PIL import Image
 
 from diagnosis.models import Analysis, Cell, CellAnalysis, Laboratory, ModelVersion, SmearImage
-from diagnosis.services import pipeline, registry
+from diagnosis.services import pipeline, registry, tallies
 from diagnosis.services.predictors import ModelUnavailable, Predictors
 from diagnosis.storage import content_name, smear_storage
 
@@ -126,6 +126,7 @@ def _described(image: SmearImage, version: ModelVersion, found: FieldCells) -> C
         "problems": list(found.problems),
         "suspicion": _number(found.suspicion),
         "counted": sum(one.cell.counted for one in found.findings),
+        **tallies.tallied(one.counted for one in found.findings),
         "sprite": sprite,
         "sprite_columns": columns,
         "tile_pixels": int(found.tiles.shape[1]) if len(found.tiles) else 0,

@@ -10,6 +10,8 @@ from typing import Any
 from diagnosis import cell_selectors, wording
 from diagnosis.cell_selectors import CaseCells
 from diagnosis.models import Case, SmearImage
+from diagnosis.services import apl
+from diagnosis.services.apl import Alert
 from diagnosis.views.cell_words import CLASSES, CellClass
 from ml.cells.counting import DIAGNOSTIC, FEW, Differential
 
@@ -53,7 +55,8 @@ class Counts:
         said: why there is nothing to count, in a sentence; empty where cells were found.
         problems: sentences of single images, each with the positions it holds for.
         sheets: of the images that were looked at, as `cell_selectors.gallery_sheets` gives them. waiting: images whose
-            analysis has not ended.
+            analysis has not ended. apl: the alert *possible APL*, by the reader's count, which is the model's until
+            she corrects it.
     """
 
     cells: CaseCells
@@ -64,6 +67,7 @@ class Counts:
     problems: Sequence[tuple[str, str]]
     sheets: Sequence[dict[str, Any]]
     waiting: int
+    apl: Alert | None
 
     @property
     def shown(self) -> Differential:
@@ -89,11 +93,6 @@ class Counts:
     @property
     def diagnostic(self) -> int:
         return DIAGNOSTIC
-
-    @property
-    def many_promyelocytes(self) -> bool:
-        """By the reader's count, which is the model's until she corrects it."""
-        return self.shown.many_promyelocytes
 
     @property
     def assumed_scale(self) -> int:
@@ -135,6 +134,9 @@ def counts_of(case: Case, images: Sequence[SmearImage]) -> Counts:
         problems=_problems(sheets),
         sheets=sheets,
         waiting=waiting,
+        apl=apl.alert(
+            promyelocytes=cells.reader.promyelocytes, leukocytes=cells.reader.total, specimen=case.specimen
+        ),
     )
     return found if found.has_cells else _without_cells(found, any(a is not None for a in analyses))
 

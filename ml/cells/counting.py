@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from ml.calibration import wilson_interval
+from ml.cells.apl import PROMYELOCYTE
 from ml.tasks import CELL
 
 NOT_LEUKOCYTES: Final = frozenset({"erythroblast", "smudge_cell", "platelet_or_artefact"})
@@ -27,14 +28,6 @@ FEW: Final = 100
 
 DIAGNOSTIC: Final = 200
 """Leukocytes that a diagnostic statement rests on at least (CLSI H20)."""
-
-PROMYELOCYTE: Final = "promyelocyte"
-MANY_PROMYELOCYTES: Final = 0.2
-"""Share of promyelocytes from which on a possible acute promyelocytic leukemia is pointed out, given
-`LEAST_PROMYELOCYTES`: a regenerating marrow sends out single ones, and 20 per 100 are as many as blasts that make an
-acute leukemia (WHO)."""
-
-LEAST_PROMYELOCYTES: Final = 5
 
 
 @dataclass(frozen=True)
@@ -108,10 +101,8 @@ class Differential:
         return self.total >= DIAGNOSTIC
 
     @property
-    def many_promyelocytes(self) -> bool:
-        """Whether acute promyelocytic leukemia should be thought of."""
-        count = self.counts.get(PROMYELOCYTE, 0)
-        return count >= LEAST_PROMYELOCYTES and self.share(PROMYELOCYTE) >= MANY_PROMYELOCYTES
+    def promyelocytes(self) -> int:
+        return self.counts.get(PROMYELOCYTE, 0)
 
 
 def differential(cells: Iterable[Counted]) -> Differential:

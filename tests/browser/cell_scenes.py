@@ -14,6 +14,7 @@ from PIL import Image
 
 from diagnosis.models import Analysis, Case, Cell, CellAnalysis, SmearImage, User
 from diagnosis.services import analyze, cell_readings, intake
+from diagnosis.services.tallies import tallied
 from diagnosis.storage import content_name, smear_storage
 from ml.cells.cell import Kind
 from ml.cells.counting import Counted, index_of_suspicion
@@ -45,7 +46,7 @@ def find_cells(image: SmearImage, pool: list[str], rng: np.random.Generator) -> 
     stored = CellAnalysis.objects.create(
         analysis=image.newest_analysis, um_per_pixel=found.um_per_pixel, scale_is_measured=found.scale.measured,
         problems=list(found.problems), suspicion=index_of_suspicion(seen), counted=len(found.leukocytes),
-        sprite=name, sprite_columns=columns, tile_pixels=TILE_PIXELS, tile_um=TILE_UM,
+        **tallied(seen), sprite=name, sprite_columns=columns, tile_pixels=TILE_PIXELS, tile_um=TILE_UM,
     )  # fmt: skip
     Cell.objects.bulk_create(Cell(cell_analysis=stored, **row) for row in rows)
     return len(rows)

@@ -166,7 +166,7 @@ def test_how_many_leukocytes_are_enough(
 
 
 def test_many_promyelocytes_are_pointed_out(reader: Client, case: Case, done: SmearImage) -> None:
-    add_cells(done, ["promyelocyte"] * 8 + ["lymphocyte"] * 4, with_sprite=False)
+    add_cells(done, ["promyelocyte"] * 8 + ["lymphocyte"] * 14, with_sprite=False)
 
     assert "Possible APL" in page(reader, case)
 

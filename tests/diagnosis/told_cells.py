@@ -13,6 +13,7 @@ from django.core.files.base import ContentFile
 from PIL import Image
 
 from diagnosis.models import Cell, CellAnalysis, SmearImage
+from diagnosis.services.tallies import tallied
 from diagnosis.storage import content_name, smear_storage
 from ml.cells.counting import BLASTS, Counted, index_of_suspicion
 from ml.drawing import CELL_KINDS, draw_cell
@@ -100,6 +101,7 @@ def add_cells(
             "scale_is_measured": True,
             "suspicion": index_of_suspicion(seen),
             "counted": sum(one.is_leukocyte and not one.on_border for one in seen),
+            **tallied(seen),
             "sprite": name,
             "sprite_columns": columns,
             "tile_pixels": TILE_PIXELS,

@@ -13,7 +13,6 @@ from ml.cells.counting import (
     DIAGNOSTIC,
     FEW,
     FEW_CELLS,
-    LEAST_PROMYELOCYTES,
     NOT_LEUKOCYTES,
     Counted,
     differential,
@@ -57,7 +56,7 @@ def test_nothing_counted_has_no_share():
     assert (found.blasts_per_100, found.blasts_interval, found.erythroblasts_per_100) == (None, None, None)
     assert found.interval("blast") is None
     assert found.share("blast") == 0.0
-    assert not found.many_promyelocytes
+    assert found.promyelocytes == 0
 
 
 def test_what_touches_the_border_is_not_counted_and_what_has_no_class_is_said():
@@ -73,15 +72,6 @@ def test_what_touches_the_border_is_not_counted_and_what_has_no_class_is_said():
 
 def test_a_reader_s_class_counts_whatever_the_finder_took_it_for():
     assert differential([Counted("monocyte", is_leukocyte=False)]).total == 1
-
-
-@pytest.mark.parametrize(
-    ("count", "of", "many"), [(4, 20, False), (5, 25, True), (5, 26, False), (50, 100, True)]
-)
-def test_many_promyelocytes_are_pointed_out(count, of, many):
-    found = differential(cells(promyelocyte=count, lymphocyte=of - count))
-    assert found.many_promyelocytes is many
-    assert LEAST_PROMYELOCYTES == 5
 
 
 @given(st.lists(COUNTED, max_size=60))
