@@ -15,7 +15,7 @@ from django.db.models.expressions import OrderBy
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from diagnosis import permissions, wording
+from diagnosis import permissions, veil, wording
 from diagnosis.models import Analysis, Case, ModelVersion, Review, SmearImage, User
 
 _DONE = Q(newest_analysis__state=Analysis.State.DONE)
@@ -29,15 +29,24 @@ SUSPECTED = Q(_OVERRULED & Q(newest_review__label__in=wording.MALIGNANT)) | Q(
 UNFINISHED = Q(newest_analysis__state__in=Analysis.UNFINISHED)
 FAILED = Q(newest_analysis__state=Analysis.State.FAILED)
 INDETERMINATE = _DONE & Q(newest_analysis__outcome=Analysis.Outcome.INDETERMINATE)
-_OUTDATED = Q(newest_review__verdict=Review.Verdict.AGREE) & ~Q(newest_review__analysis=F("newest_analysis"))
+_OF_ITS_ANALYSIS = (Review.Verdict.AGREE, Review.Verdict.UNSURE)
+_OUTDATED = Q(newest_review__verdict__in=_OF_ITS_ANALYSIS) & ~Q(newest_review__analysis=F("newest_analysis"))
 READ = _OVERRULED | Q(
-    newest_review__verdict=Review.Verdict.AGREE, newest_review__analysis=F("newest_analysis")
+    newest_review__verdict__in=_OF_ITS_ANALYSIS, newest_review__analysis=F("newest_analysis")
 )
-"""An image that has been read: an agreement holds for the analysis it agreed with alone, another label for all."""
+"""An image that has been read: an agreement, and that the reader cannot tell, hold for the analysis she saw alone,
+another label for all."""
 UNREAD = Q(newest_review__isnull=True) | _OUTDATED
-UNJUDGED = UNREAD & (Q(newest_analysis__isnull=True) | UNFINISHED | FAILED | INDETERMINATE)
-"""An image nobody has judged: no reader, and no model either."""
-DISAGREEMENT = _OVERRULED | (_OUTDATED & _DONE & ~Q(newest_review__label=F("newest_analysis__label")))
+UNSURE = Q(newest_review__verdict=Review.Verdict.UNSURE, newest_review__analysis=F("newest_analysis"))
+"""An image whose reader cannot tell: it counts as read, and still needs somebody who can."""
+UNJUDGED = UNSURE | (UNREAD & (Q(newest_analysis__isnull=True) | UNFINISHED | FAILED | INDETERMINATE))
+"""An image nobody has judged: no reader, and no model either; or its reader cannot tell, whatever the model says."""
+DISAGREEMENT = _OVERRULED | (
+    _OUTDATED
+    & _DONE
+    & Q(newest_review__verdict=Review.Verdict.AGREE)
+    & ~Q(newest_review__label=F("newest_analysis__label"))
+)
 """Reader and model differ: she overruled, or a re-analysis changed what she had agreed with."""
 
 MOST_UNFINISHED = 100_000
@@ -70,9 +79,9 @@ class HistoryFilters:
     """What the history is narrowed to; an empty value narrows nothing.
 
     `outcome` is "class", "indeterminate", "failed", "unfinished" or "suspected". `label` is the class that
-    counts: the newest review's where it overrules, else the model's. `unread` and `disagreement` are `UNREAD`
-    and `DISAGREEMENT`: an agreement counts until the image is analysed anew. All conditions on images hold for one
-    and the same image.
+    counts: the newest review's where it overrules, none where the reader cannot tell, else the model's. `unread` and
+    `disagreement` are `UNREAD` and `DISAGREEMENT`: an agreement counts until the image is analysed anew. All conditions
+    on images hold for one and the same image.
     """
 
     q: str = ""
@@ -89,16 +98,20 @@ class HistoryFilters:
 
 def worklist(*, user: User, unread_only: bool = False) -> QuerySet[Case]:
     """Cases of the user's laboratory by urgency: suspected, then unjudged, then the rest; within each the unread
-    first, then those whose cells are the most suspicious, then the older.
+    first, then those whose cells are the most suspicious, then the older. To who reads blind, images that she has yet
+    to class count for nothing that a model or a colleague said of them, in order and counts alike.
 
     Each case carries `image_count`, `suspected_count`, `unjudged_count`, `indeterminate_count`,
-    `failed_count`, `unfinished_count`, `reviewed_count`, `unread_count`, `overruled_count`, `rank`,
-    `suspicion` and `active_at`. With `unread_only`, cases whose every image has been reviewed are left out.
+    `failed_count`, `unfinished_count`, `reviewed_count`, `unread_count`, `overruled_count`, `unsure_count`, `rank`,
+    `suspicion` and `active_at`. With `unread_only`, cases whose every image has been reviewed are left out, unless a
+    reader could not tell.
     """
-    cases: QuerySet[Any] = _with_counts(_cases_of(user))
+    cases: QuerySet[Any] = _with_counts(_cases_of(user), user)
     if unread_only:
-        cases = cases.filter(Q(unread_count__gt=0) | Q(image_count=0))
-    is_read = SqlCase(When(unread_count=0, image_count__gt=0, then=Value(1)), default=Value(0))
+        cases = cases.filter(Q(unread_count__gt=0) | Q(unsure_count__gt=0) | Q(image_count=0))
+    is_read = SqlCase(
+        When(unread_count=0, unsure_count=0, image_count__gt=0, then=Value(1)), default=Value(0)
+    )
     return cases.order_by("rank", is_read, MOST_SUSPICIOUS_FIRST, "received_on", "created_at", "pk")
 
 
@@ -113,12 +126,12 @@ def history(*, user: User, filters: HistoryFilters = HistoryFilters()) -> QueryS
         cases = cases.filter(received_on__gte=filters.date_from)
     if filters.date_to:
         cases = cases.filter(received_on__lte=filters.date_to)
-    on_image = _image_conditions(filters)
+    on_image = _image_conditions(filters, user)
     if on_image:
         # One pass over the images. By a correlated EXISTS, SQLite goes through those with an empty column (no
         # review yet) anew for every case: minutes for thousands of cases.
         cases = cases.filter(pk__in=SmearImage.objects.filter(on_image).order_by().values("case"))
-    return _with_counts(cases).order_by(*SORTS.get(filters.sort, SORTS[DEFAULT_SORT]))
+    return _with_counts(cases, user).order_by(*SORTS.get(filters.sort, SORTS[DEFAULT_SORT]))
 
 
 def case_detail(*, user: User, case_id: int) -> Case:
@@ -218,9 +231,11 @@ def _cases_of(user: User) -> QuerySet[Case]:
     return Case.objects.filter(laboratory_id=user.laboratory_id).prefetch_related("created_by")
 
 
-def _image_conditions(filters: HistoryFilters) -> Q:
+def _image_conditions(filters: HistoryFilters, user: User) -> Q:
     """What an image must be for its case to be listed; empty when nothing is asked of images."""
     wanted = Q()
+    if (filters.outcome or filters.label or filters.disagreement) and veil.reads_blind(user):
+        wanted &= veil.shown_to(user)
     outcomes = {
         "class": _DONE & Q(newest_analysis__outcome=Analysis.Outcome.CLASS),
         "indeterminate": INDETERMINATE,
@@ -234,7 +249,7 @@ def _image_conditions(filters: HistoryFilters) -> Q:
         wanted &= (_OVERRULED & Q(newest_review__label=filters.label)) | (
             _DONE
             & Q(newest_analysis__label=filters.label)
-            & (Q(newest_review__isnull=True) | Q(newest_review__verdict=Review.Verdict.AGREE))
+            & (Q(newest_review__isnull=True) | ~(_OVERRULED | UNSURE))
         )
     if filters.reviewer is not None:
         wanted &= Q(newest_review__reviewer_id=filters.reviewer)
@@ -260,25 +275,32 @@ def _on_images(condition: Q) -> Q:
     return Q(*children, _connector=condition.connector, _negated=condition.negated)
 
 
-def _with_counts(cases: QuerySet[Case]) -> QuerySet[Case]:
+def _with_counts(cases: QuerySet[Case], user: User) -> QuerySet[Case]:
     """Add the counts of images by what they are, one join for all, the rank that follows from them, and `suspicion`:
     the highest index of any image's cells, which images of a thin or normal part cannot lower.
     """
 
+    # What may be told of an image: everything, unless she has yet to read it blind.
+    shown = veil.shown_to(user, "images__", "") if veil.reads_blind(user) else Q()
+
     def counted(condition: Q) -> Count:
         return Count("images", filter=_on_images(condition))
 
+    def told(condition: Q) -> Count:
+        return Count("images", filter=_on_images(condition) & shown)
+
     return cases.annotate(
         image_count=Count("images"),
-        suspected_count=counted(SUSPECTED),
-        unjudged_count=counted(UNJUDGED),
-        indeterminate_count=counted(INDETERMINATE),
+        suspected_count=told(SUSPECTED),
+        unjudged_count=told(UNJUDGED),
+        indeterminate_count=told(INDETERMINATE),
         failed_count=counted(FAILED),
         unfinished_count=counted(UNFINISHED),
         reviewed_count=counted(READ),
         unread_count=counted(Q(pk__isnull=False) & UNREAD),
-        overruled_count=counted(_OVERRULED),
-        suspicion=Max("images__newest_analysis__cell_analysis__suspicion"),
+        overruled_count=told(_OVERRULED),
+        unsure_count=told(UNSURE),
+        suspicion=Max("images__newest_analysis__cell_analysis__suspicion", filter=shown or None),
         active_at=Coalesce(Max("images__uploaded_at"), "created_at"),
         rank=SqlCase(
             When(suspected_count__gt=0, then=Value(RANK_SUSPECTED)),

@@ -22,6 +22,14 @@ REVIEW_WORDS: dict[str, str] = {
     OTHER: "another finding (in the comment)",
     NOT_JUDGEABLE: "cannot be judged",
 }
+# What a reader who reads blind may say as well: a review has a verdict of its own for it.
+UNSURE = "unsure"
+BLIND_WORDS: dict[str, str] = {
+    **REVIEW_WORDS,
+    OTHER: "another finding",
+    NOT_JUDGEABLE: "cannot be judged (the image)",
+    UNSURE: "cannot tell",
+}
 
 SUSPECTED_MARK = "▲"
 SCOPE_NOTICE = "B-ALL only: does not exclude AML, T-ALL, CLL, CML, MDS or lymphoma"
@@ -43,7 +51,7 @@ _SAFEGUARD = 1e-9
 
 def class_word(label: str) -> str:
     """The class as people read it; a class we have no word for is shown as the bundle names it."""
-    return REVIEW_WORDS.get(label, label.replace("_", " "))
+    return REVIEW_WORDS.get(label) or BLIND_WORDS.get(label, label.replace("_", " "))
 
 
 def percent(probability: float | None, digits: int = 1) -> str:
@@ -84,9 +92,13 @@ def outcome_sentence(analysis: Analysis | None) -> str:
 
 
 def review_sentence(review: Review | None) -> str:
-    """One line for a reading: `agrees: pre-B`, or `overruled: benign (hematogones)`."""
+    """One line for a reading: `agrees: pre-B`, `overruled: benign (hematogones)`, or `cannot tell`."""
     if review is None:
         return "not reviewed"
+    if review.verdict == Review.Verdict.UNSURE:
+        return "cannot tell"
+    if review.verdict == Review.Verdict.WITHDRAW:
+        return "took the reading back"
     if review.verdict == Review.Verdict.AGREE:
         return f"agrees: {class_word(review.label)}" if review.label else "agrees: indeterminate"
     return f"overruled: {class_word(review.label)}"

@@ -60,7 +60,7 @@ REFUSED = [
     ({"verdict": "overrule"}, "Choose the class that you read instead."),
     ({"verdict": "overrule", "label": "early"}, "That is the class the model gave"),
     ({"verdict": "overrule", "label": "other"}, "Say in the comment what you found."),
-    ({"verdict": "shrug"}, "Choose to agree or to overrule."),
+    ({"verdict": "shrug"}, "Choose to agree or to overrule, or say that you cannot tell."),
     ({"verdict": "agree", "analysis": "nonsense"}, "The page was out of date"),
     ({"verdict": "agree", "analysis": str(uuid4())}, "The page was out of date"),
 ]
