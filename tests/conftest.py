@@ -132,6 +132,30 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     del os.environ["LEUKOSCOPE_CACHE"]
 
 
+@pytest.fixture(autouse=True, scope="session")
+def tables_can_be_emptied() -> Iterator[None]:
+    """The tables of a test with real transactions are emptied after it, which the audit's triggers refuse: so they
+    are taken away for that long.
+    """
+    from django.db import connection
+    from django.test import TransactionTestCase
+
+    empty = TransactionTestCase._fixture_teardown
+
+    def without_triggers(test: TransactionTestCase) -> None:
+        from diagnosis.services import audit_triggers
+
+        audit_triggers.remove(connection)
+        try:
+            empty(test)
+        finally:
+            audit_triggers.install(connection)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", without_triggers)
+        yield
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder with the public smear data (taleqani-all, demo-fields, ...)."""

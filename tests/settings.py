@@ -16,6 +16,8 @@ os.environ["LEUKOSCOPE_VAR"] = os.environ["LEUKOSCOPE_TEST_VAR"]
 from webapp.settings import *  # noqa: F403
 from webapp.settings import DATABASES, STATIC_ROOT, STORAGES, VAR_DIR
 
+LEUKOSCOPE_AUDIT_HEAD = None  # every test has a chain of its own, and they share this folder
+
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 STORAGES = {**STORAGES, "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
 

@@ -1,4 +1,4 @@
-"""Where a running Leukoscope keeps its files, and the secret it makes for itself. No Django needed."""
+"""Where a running Leukoscope keeps its files, and the secrets it makes for itself. No Django needed."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def broker_url(env: Env) -> str:
     return env.secret("REDIS_URL") or f"redis+socket://{broker_socket(var_dir(env))}"
 
 
-def stored_secret_key(var: Path) -> str:
-    """Return the secret key kept in ``var/secret_key``, made on first use and readable by its owner alone."""
-    path = var / "secret_key"
+def stored_secret(var: Path, name: str) -> str:
+    """Return the secret kept in ``var/name``, made on first use and readable by its owner alone."""
+    path = var / name
     try:
         return path.read_text(encoding="ascii").strip()
     except FileNotFoundError:
@@ -49,8 +49,8 @@ def stored_secret_key(var: Path) -> str:
     var.mkdir(parents=True, exist_ok=True)
     # Written aside and linked into place: of several processes that start at once, one wins and none reads
     # half a key.
-    handle, name = tempfile.mkstemp(dir=var, prefix="secret_key.")
-    aside = Path(name)
+    handle, made = tempfile.mkstemp(dir=var, prefix=f"{name}.")
+    aside = Path(made)
     try:
         with os.fdopen(handle, "w", encoding="ascii") as file:
             file.write(secrets.token_urlsafe(50))
@@ -61,3 +61,8 @@ def stored_secret_key(var: Path) -> str:
     finally:
         aside.unlink()
     return path.read_text(encoding="ascii").strip()
+
+
+def stored_secret_key(var: Path) -> str:
+    """Return the key that signs sessions, kept in ``var/secret_key``."""
+    return stored_secret(var, "secret_key")

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("diagnosis", "0006_clinic")]
+    dependencies = [("diagnosis", "0007_audit_is_append_only")]
 
     operations = [
         migrations.AddField(

@@ -11,7 +11,8 @@ from diagnosis.models.laboratory import Laboratory
 class AuditEvent(ImmutableModel):
     """`laboratory` is empty for what concerns the whole installation, `actor` for what the worker did.
 
-    Each event is a link of one chain: `mac` is the HMAC of the event and of the `mac` before it (services.audit).
+    Each event is a link of one chain: `mac` is the HMAC of the event and of the `mac` before it
+    (services.audit_chain). The database itself refuses to change or delete one (services.audit_triggers).
     Events from before there was a chain have neither number nor HMAC.
     """
 
@@ -44,10 +45,11 @@ class AuditEvent(ImmutableModel):
 
 
 class AuditHead(models.Model):
-    """The newest link of the chain, one row: locked by whoever adds the next."""
+    """The newest link of the chain, one row: locked by whoever adds the next. `seal` is an HMAC over both."""
 
     sequence = models.PositiveBigIntegerField(default=0)
     mac = models.CharField(max_length=64, blank=True)
+    seal = models.CharField(max_length=64, blank=True)
 
     def __str__(self) -> str:
         return str(self.sequence)
