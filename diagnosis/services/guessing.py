@@ -28,8 +28,8 @@ def seconds_to_wait(*, username: str, address: str) -> int:
 
 
 @transaction.atomic
-def record_failure(*, username: str, address: str) -> None:
-    """Count a failed login, and add its audit event.
+def record_failure(*, username: str, address: str, action: str = "login_failed") -> None:
+    """Count a failed login, or another try of the password that failed, and add its audit event.
 
     A name without an account is not kept: people type their password there by mistake.
     """
@@ -37,7 +37,7 @@ def record_failure(*, username: str, address: str) -> None:
     cache.set(key, [*_recent(key), time.time()][-MOST_FAILURES:], WINDOW_SECONDS)
     user = User.objects.select_related("laboratory").filter(username=username).first()
     audit.record(
-        action="login_failed",
+        action=action,
         actor=None,
         laboratory=user.laboratory if user else None,
         obj=user,

@@ -8,6 +8,7 @@ from typing import Final
 from diagnosis import cell_selectors, wording
 from diagnosis.models import Case, CellAnalysis, SmearImage
 from diagnosis.services import apl
+from diagnosis.services.report_outcomes import rounded
 from diagnosis.services.report_schema import AlertPart, CountPart, CountRow, LeukocytesPart
 from ml.cells.apl import PROMYELOCYTE
 from ml.cells.counting import BLASTS, DIAGNOSTIC, FEW, NOT_LEUKOCYTES, Differential
@@ -41,9 +42,9 @@ def leukocytes_part(
         read=cells.read,
         sufficiency=enough,
         sufficiency_words=SUFFICIENCY_WORDS[enough],
-        suspicion=_rounded(cells.reader_suspicion),
-        suspicion_model=_rounded(cells.suspicion),
-        suspicion_highest=_rounded(cells.highest),
+        suspicion=rounded(cells.reader_suspicion),
+        suspicion_model=rounded(cells.suspicion),
+        suspicion_highest=rounded(cells.highest),
         suspicion_words=wording.SUSPICION_NOTICE,
         problems=_problems(found),
     )
@@ -92,11 +93,11 @@ def _count(count: Differential) -> CountPart:
             if name not in NOT_LEUKOCYTES and count.counts.get(name)
         ],
         blasts=count.blasts,
-        blasts_per_100=_rounded(count.blasts_per_100, 2),
-        blasts_low=_rounded(low, 2),
-        blasts_high=_rounded(high, 2),
+        blasts_per_100=rounded(count.blasts_per_100, 2),
+        blasts_low=rounded(low, 2),
+        blasts_high=rounded(high, 2),
         erythroblasts=count.erythroblasts,
-        erythroblasts_per_100=_rounded(count.erythroblasts_per_100, 2),
+        erythroblasts_per_100=rounded(count.erythroblasts_per_100, 2),
         smudge_cells=count.smudges,
         artefacts=count.others,
         unclassified=count.unclassified,
@@ -115,7 +116,3 @@ def _row(count: Differential, name: str) -> CountRow:
         low=round(100 * low, 2),
         high=round(100 * high, 2),
     )
-
-
-def _rounded(value: float | None, digits: int = 4) -> float | None:
-    return None if value is None else round(float(value), digits)

@@ -1,0 +1,78 @@
+"""That who signs is who is logged in: the password once more, and the second factor of those who have one."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from django.apps import apps
+
+from diagnosis.models import User
+from diagnosis.services import guessing
+
+WRONG_PASSWORD: Final = "The password is not right; type it again."
+WRONG_CODE: Final = "The one-time code is not right, or was used already; type the next one."
+NO_PASSWORD: Final = (
+    "Your account has no password here, and a signature asks for it: "
+    "set one, or ask an administrator for one."
+)
+REFUSED_ACTION: Final = "signature_failed"
+
+
+class IdentityRefused(Exception):
+    """Who signs could not be told; `field` is the one to type again, `wait` the seconds until a try is let through."""
+
+    def __init__(self, sentence: str, *, field: str = "password", wait: int = 0) -> None:
+        super().__init__(sentence)
+        self.field = field
+        self.wait = wait
+
+
+def needs_code(user: User) -> bool:
+    """Whether a one-time code is asked for: of those who have an authenticator app."""
+    return _has_factor(user, "totp")
+
+
+def confirm(*, user: User, password: str, code: str = "", address: str) -> None:
+    """Return if `password`, and `code` where one is needed, are this user's. Raises IdentityRefused.
+
+    A wrong one is counted with failed logins, so that nobody guesses here what she may not guess there.
+    """
+    wait = guessing.seconds_to_wait(username=user.get_username(), address=address)
+    if wait:
+        minutes = math.ceil(wait / 60)
+        raise IdentityRefused(
+            f"Too many wrong passwords: try again in {minutes} minute{'s' if minutes > 1 else ''}.", wait=wait
+        )
+    if not user.has_usable_password():
+        raise IdentityRefused(NO_PASSWORD)
+    if not user.check_password(password):
+        _count(user, address)
+        raise IdentityRefused(WRONG_PASSWORD)
+    if needs_code(user) and not _is_code_of(user, code.strip()):
+        _count(user, address)
+        raise IdentityRefused(WRONG_CODE, field="code")
+    guessing.forget_failures(username=user.get_username(), address=address)
+
+
+def _count(user: User, address: str) -> None:
+    guessing.record_failure(username=user.get_username(), address=address, action=REFUSED_ACTION)
+
+
+def _has_factor(user: User, kind: str) -> bool:
+    if not apps.is_installed("allauth.mfa"):
+        return False
+    from allauth.mfa.models import Authenticator
+
+    return Authenticator.objects.filter(user=user, type=kind).exists()
+
+
+def _is_code_of(user: User, code: str) -> bool:
+    """Whether it is a code of the user's app, or one of her recovery codes, which is used up."""
+    from allauth.mfa.models import Authenticator
+
+    for authenticator in Authenticator.objects.filter(user=user, type__in=["totp", "recovery_codes"]):
+        if code and authenticator.wrap().validate_code(code):
+            authenticator.record_usage()
+            return True
+    return False
