@@ -7,6 +7,7 @@ from django.contrib.auth import views as auth_views
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+from diagnosis.api import urls as api_urls
 from diagnosis.views.login import LoginView, PasswordChangeView, admin_login
 from webapp.health import healthz
 
@@ -18,6 +19,7 @@ urlpatterns = [
     path("admin/login/", admin_login),
     path("admin/password_change/", RedirectView.as_view(pattern_name="password-change")),
     path("admin/", admin.site.urls),
+    path("api/v1/", api_urls),
     path("", include("diagnosis.urls")),
 ]
 
