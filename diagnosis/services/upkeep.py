@@ -30,8 +30,9 @@ RESEND_AFTER = timedelta(minutes=5)
 LARGEST_SWEEP = 1000
 """Analyses of a laboratory that one sweep sends or gives up at most; the next ones do the rest."""
 ORPHAN_AGE = timedelta(days=1)
-CONTENT_FOLDERS = ("images", "thumbnails", "processed", "sprites")
-"""Folders whose files bear the `stored_sha256` of the image they belong to as the start of their name."""
+CONTENT_FOLDERS = ("images", "thumbnails", "processed", "sprites", "reports")
+"""Folders whose files bear the `stored_sha256` of the image they belong to as the start of their name; reports bear
+that of no image, and can be made again."""
 SHA256_LENGTH = 64
 SMALL_BATCH = 500
 
