@@ -33,6 +33,7 @@ from diagnosis.services import (
 )
 from diagnosis.services.predictors import CACHE, ModelUnavailable, Predictors
 from diagnosis.services.renewing import renewed
+from diagnosis.services.signed import require_open
 from ml.imaging.reading import UnreadableImage
 
 logger = logging.getLogger(__name__)
@@ -70,11 +71,12 @@ def enqueue(*, image: SmearImage, user: User | None = None) -> Analysis:
 def retry(*, user: User, image: SmearImage) -> Analysis:
     """Analyse an image anew, as a new analysis; two clicks at once give one.
 
-    Raises RetryRefused while one is unfinished, and what `permissions.require` raises.
+    Raises RetryRefused while one is unfinished or the case is signed out, and what `permissions.require` raises.
     """
     permissions.require(user, permissions.RETRY, image)
     try:
         with transaction.atomic():
+            require_open(image.case, RetryRefused)
             analysis = enqueue(image=image, user=user)
             audit.record(action="retry", actor=user, laboratory=image.case.laboratory, obj=image)
     except IntegrityError as error:

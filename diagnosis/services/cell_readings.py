@@ -17,6 +17,7 @@ from django.http import Http404
 from diagnosis import permissions
 from diagnosis.models import Case, Cell, CellAnalysis, CellReading, SmearImage, User
 from diagnosis.services import audit, tallies
+from diagnosis.services.signed import require_open
 from ml.tasks import CELL
 
 MOST_CELLS = 10_000
@@ -52,6 +53,7 @@ def re_class(*, user: User, cells: Iterable[int], label: str) -> uuid.UUID:
     if len(keys) > MOST_CELLS:
         raise ReadingRefused(TOO_MANY)
     case = _case_of(user, keys)
+    require_open(case, ReadingRefused)
     if label and label not in CELL.classes:
         raise ReadingRefused(UNKNOWN_LABEL)
     _lock_newest(keys)
@@ -88,6 +90,7 @@ def undo(*, user: User, batch: uuid.UUID) -> uuid.UUID:
     if not keys:
         raise Http404("There is nothing here.")
     case = _case_of(user, keys)
+    require_open(case, ReadingRefused)
     _lock_newest(keys)
     earlier = CellReading.objects.filter(cell=OuterRef("cell"), pk__lt=OuterRef("pk")).order_by("-pk")
     rows = list(
