@@ -26,7 +26,35 @@ class DescribedForm(forms.Form):
                 return
 
 
-class CaseForm(DescribedForm):
+class CommaDecimalField(forms.DecimalField):
+    """A number with a decimal point or a decimal comma. No sign parts thousands: 1,234 is 1.234."""
+
+    widget = forms.TextInput({"inputmode": "decimal", "autocomplete": "off"})
+
+    def to_python(self, value: Any) -> Any:
+        return super().to_python(value.strip().replace(",", ".") if isinstance(value, str) else value)
+
+
+class FactsForm(DescribedForm):
+    """The facts of a case that a smear is read by."""
+
+    specimen = forms.ChoiceField(choices=list(wording.SPECIMEN_WORDS.items()), initial=Case.Specimen.BLOOD)
+    age_years = forms.IntegerField(
+        required=False,
+        label="Age",
+        help_text="In whole years; 0 in the first. Empty if not known.",
+        widget=forms.TextInput({"inputmode": "numeric", "autocomplete": "off"}),
+        error_messages={"invalid": "Give the age in whole years, such as 7 or 54."},
+    )
+    white_cell_count = CommaDecimalField(
+        required=False,
+        label="White cell count",
+        help_text="In 10⁹/l, such as 5.2. Empty if not known.",
+        error_messages={"invalid": "Give the white cell count as a number, such as 5.2 or 5,2."},
+    )
+
+
+class CaseForm(FactsForm):
     """A new case."""
 
     accession_number = forms.CharField(
@@ -38,13 +66,14 @@ class CaseForm(DescribedForm):
         help_text="A pseudonym, never a name.",
         widget=forms.TextInput({"autocomplete": "off", "spellcheck": "false"}),
     )
-    specimen = forms.ChoiceField(choices=list(wording.SPECIMEN_WORDS.items()), initial=Case.Specimen.BLOOD)
     received_on = forms.DateField(
         required=False, label="Received on", widget=forms.DateInput({"type": "date"}, format="%Y-%m-%d")
     )
     note = forms.CharField(
         required=False, max_length=4000, label="Clinical note", widget=forms.Textarea({"rows": 2})
     )
+
+    field_order = ["accession_number", "patient_code", "specimen", "received_on"]
 
 
 OUTCOMES = [
@@ -55,7 +84,12 @@ OUTCOMES = [
     ("failed", "! failed"),
     ("unfinished", "being analysed"),
 ]
-READINGS = [("", "read or not"), ("unread", "has unread images"), ("disagreement", "reader and model differ")]
+READINGS = [
+    ("", "read or not"),
+    ("unread", "has unread images"),
+    ("disagreement", "reader and model differ"),
+    ("disputed", "readers differ"),
+]
 
 
 class HistoryForm(DescribedForm):
@@ -96,6 +130,7 @@ class HistoryForm(DescribedForm):
             reviewer=reviewer.pk if reviewer else None,
             disagreement=asked.get("reading") == "disagreement",
             unread=asked.get("reading") == "unread",
+            disputed=asked.get("reading") == "disputed",
             model_version=version.pk if version else None,
             date_from=asked.get("since"),
             date_to=asked.get("until"),

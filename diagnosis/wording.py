@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 
 from diagnosis.models import Analysis, Review
 
@@ -65,6 +66,11 @@ def percent(probability: float | None, digits: int = 1) -> str:
     if 100.0 - step / 2 < value < 100.0 - _SAFEGUARD:
         return f"> {100.0 - step:.{digits}f} %"
     return f"{value:.{digits}f} %"
+
+
+def plain_number(value: Decimal) -> str:
+    """A number without idle zeros: 5.2, 120."""
+    return f"{value.normalize():f}"
 
 
 def milliseconds(value: float | None) -> str:

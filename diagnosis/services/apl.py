@@ -78,11 +78,16 @@ def alert_of(case: Case) -> Alert | None:
     return alert(specimen=case.specimen, **found)
 
 
-def sums() -> dict[str, Expression]:
+def sums(*, shown: Q | None = None) -> dict[str, Expression]:
     """What a queryset of cases is annotated with for `condition` and, a row, for `alert`: `promyelocytes` and
     `leukocytes`, over the newest analyses of the images, in the one join that other counts of images take too.
+
+    `shown` narrows the images to those of which a person may be told.
     """
-    return {name: Coalesce(Sum(f"{_CELLS}{name}"), Value(0)) for name in ("promyelocytes", "leukocytes")}
+    return {
+        name: Coalesce(Sum(f"{_CELLS}{name}", filter=shown or None), Value(0))
+        for name in ("promyelocytes", "leukocytes")
+    }
 
 
 def condition() -> Q:

@@ -8,6 +8,7 @@ import io
 import logging
 import re
 import unicodedata
+from decimal import Decimal
 from typing import BinaryIO
 
 import numpy as np
@@ -18,7 +19,9 @@ from django.utils import timezone
 
 from diagnosis import permissions
 from diagnosis.models import Case, SmearImage, User
-from diagnosis.services import analyze, audit
+from diagnosis.services import analyze, audit, case_facts
+from diagnosis.services.case_facts import FactRefused, Facts
+from diagnosis.services.signed import require_open
 from diagnosis.storage import content_name, smear_storage
 from ml.imaging.metadata import strip_metadata
 from ml.imaging.reading import MAX_BYTES, DecodedImage, UnreadableImage, read_image
@@ -41,10 +44,12 @@ def create_case(
     accession_number: str,
     patient_code: str,
     specimen: str = Case.Specimen.BLOOD,
+    age_years: int | None = None,
+    white_cell_count: Decimal | None = None,
     note: str = "",
     received_on: datetime.date | None = None,
 ) -> Case:
-    """Open a case in the user's laboratory.
+    """Open a case in the user's laboratory. `white_cell_count` is in 10^9/l.
 
     Raises IntakeRefused for values that are not taken or an accession number that is in use, and
     PermissionDenied for an account that may not.
@@ -55,8 +60,11 @@ def create_case(
     note = note.replace("\x00", "").strip()
     if len(note) > 4000:
         raise IntakeRefused("Keep the note under 4000 characters.")
-    if specimen not in Case.Specimen.values:
-        raise IntakeRefused("Choose blood or marrow as the specimen.")
+    facts = Facts(specimen=specimen, age_years=age_years, white_cell_count=white_cell_count)
+    try:
+        case_facts.check(facts)
+    except FactRefused as refusal:
+        raise IntakeRefused(str(refusal)) from refusal
     today = timezone.localdate()
     if received_on is not None and received_on > today:
         raise IntakeRefused("The day a specimen was received can't lie in the future.")
@@ -66,7 +74,7 @@ def create_case(
                 laboratory=user.laboratory,
                 accession_number=accession_number,
                 patient_code=patient_code,
-                specimen=specimen,
+                **facts,
                 note=note,
                 received_on=received_on or today,
                 created_by=user,
@@ -206,7 +214,7 @@ def _add(image: SmearImage, *, user: User, case: Case) -> SmearImage:
     """Add the row, its analysis and audit event; the case is locked, as files of a drop arrive together."""
     try:
         with transaction.atomic():
-            Case.objects.select_for_update().get(pk=case.pk)
+            require_open(case, IntakeRefused)
             _refuse_duplicate(case, image.sha256)
             highest = case.images.aggregate(highest=Max("position"))["highest"] or 0
             image.position = highest + 1

@@ -28,7 +28,8 @@ class Reweighted:
         label: the class given. calibrated_share, own_share: share of malignant fields where the model was calibrated,
             and at the laboratory, 0..1. probabilities: class -> re-weighted, 0..1, together 1.
         confidence, low, high: of the class given, with the interval that its calibrated one was measured with; that
-            interval is None where the calibrated one is. malignant, calibrated_malignant: the malignant classes
+            interval is None where the calibrated one is. calibrated_confidence, calibrated_low, calibrated_high: those
+            as the model gave them. malignant, calibrated_malignant: the malignant classes
             together.
         first: the class that would come first.
     """
@@ -40,6 +41,9 @@ class Reweighted:
     confidence: float
     low: float | None
     high: float | None
+    calibrated_confidence: float
+    calibrated_low: float | None
+    calibrated_high: float | None
     malignant: float
     calibrated_malignant: float
     first: str
@@ -72,8 +76,8 @@ def of_analysis(*, analysis: Analysis | None, laboratory: Laboratory) -> Reweigh
         return None
     version = analysis.model_version
     stated = _stated(version)
-    known = {name: value for name, value in analysis.probabilities.items() if stated and name in stated}
-    if version is None or stated is None or analysis.label not in known or len(known) != len(stated):
+    known = analysis.probabilities
+    if version is None or stated is None or known.keys() != stated.keys() or analysis.label not in known:
         return None
     malignant = malignant_classes(version)
     if {name in malignant for name in stated} != {True, False}:
@@ -93,6 +97,9 @@ def of_analysis(*, analysis: Analysis | None, laboratory: Laboratory) -> Reweigh
         confidence=confidence,
         low=bounds[0],
         high=bounds[1],
+        calibrated_confidence=known[analysis.label],
+        calibrated_low=analysis.confidence_low,
+        calibrated_high=analysis.confidence_high,
         malignant=sum(value for name, value in there.items() if name in malignant),
         calibrated_malignant=sum(value for name, value in known.items() if name in malignant),
         first=max(there, key=lambda name: there[name]),

@@ -24,6 +24,7 @@ register.filter("milliseconds", wording.milliseconds)
 register.filter("review_sentence", wording.review_sentence)
 register.filter("outcome_sentence", wording.outcome_sentence)
 register.filter("metric_word", metric_word)
+register.filter("plain_number", wording.plain_number)
 
 
 @register.simple_tag

@@ -72,6 +72,8 @@ def _field_named_in(sentence: str) -> str | None:
         "accession number": "accession_number",
         "patient code": "patient_code",
         "specimen was received": "received_on",
+        "white cell count": "white_cell_count",
+        "age in whole years": "age_years",
     }
     return next((field for word, field in words.items() if word in sentence), None)
 

@@ -110,6 +110,7 @@ def test_the_counts_say_what_a_case_holds(cast, with_images):
         "unread_count": 4,
         "overruled_count": 1,
         "unsure_count": 0,
+        "veiled_count": 0,
     }
 
 
@@ -355,11 +356,6 @@ def test_live_status_follows_the_analyses(cast, with_images, django_assert_num_q
     assert selectors.queue_counts(user=cast.technician) == {"queued": 0, "running": 1}
     Analysis.objects.filter(state="running").update(state="failed", failure="No.")
     assert selectors.queue_counts(user=cast.technician) == {"queued": 0, "running": 0}
-
-
-def test_earlier_cases_of_the_same_patient(cast, archive, new_case):
-    new_case("theirs", user=cast.outsider, patient="P-RED")
-    assert numbers(selectors.earlier_cases(case=archive["H-3"])) == ["H-1"]
 
 
 def test_reviewers_and_model_versions_for_the_filters(cast, archive, version):
