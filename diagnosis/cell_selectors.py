@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db.models import F, Q, QuerySet
 
-from diagnosis import permissions
+from diagnosis import permissions, veil
 from diagnosis.models import Case, Cell, CellAnalysis, User
 from diagnosis.nearest import nearest
 from ml.cells.cell import Kind
@@ -228,8 +228,10 @@ def similar_cells(*, user: User, cell: Cell, limit: int = 12) -> list[dict[str, 
     if not cell.embedding or found.model_version_id is None:
         return []
     itself = Q(pk=cell.pk) | (Q(**{_IMAGE: found.analysis.image_id}) & ~Q(cell_analysis=found))
+    told = veil.shown_to(user, f"{_IMAGE}__", f"{_IMAGE}__case__") if veil.reads_blind(user) else Q()
     reviewed = (
         Cell.objects.filter(
+            told,
             newest_reading__label__gt="",
             cell_analysis__model_version=found.model_version_id,
             **{f"{_IMAGE}__case__laboratory": user.laboratory_id},
@@ -240,10 +242,10 @@ def similar_cells(*, user: User, cell: Cell, limit: int = 12) -> list[dict[str, 
     )
     distances = nearest(cell.embedding, reviewed.iterator(chunk_size=_A_BATCH), limit)
     readers = _readers(user.laboratory_id)
-    told: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for values in Cell.objects.filter(pk__in=distances).values_list(*_SIMILAR.values()):
         row = dict(zip(_SIMILAR, values, strict=True))
-        told.append(
+        rows.append(
             {
                 **row,
                 "image": str(row["image"]),
@@ -251,4 +253,4 @@ def similar_cells(*, user: User, cell: Cell, limit: int = 12) -> list[dict[str, 
                 "distance": distances[row["cell"]],
             }
         )
-    return sorted(told, key=lambda row: (row["distance"], row["cell"]))
+    return sorted(rows, key=lambda row: (row["distance"], row["cell"]))

@@ -16,7 +16,8 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from diagnosis import permissions, veil, wording
-from diagnosis.models import Analysis, Case, ModelVersion, Review, SmearImage, User
+from diagnosis.models import Analysis, Case, Dispute, ModelVersion, Review, SmearImage, User
+from diagnosis.services import apl
 
 _DONE = Q(newest_analysis__state=Analysis.State.DONE)
 _OVERRULED = Q(newest_review__verdict=Review.Verdict.OVERRULE)
@@ -48,6 +49,8 @@ DISAGREEMENT = _OVERRULED | (
     & ~Q(newest_review__label=F("newest_analysis__label"))
 )
 """Reader and model differ: she overruled, or a re-analysis changed what she had agreed with."""
+DISPUTED = Q(pk__in=Dispute.objects.filter(ended_at__isnull=True).order_by().values("image"))
+"""Two readers differ, and no third has settled it."""
 
 MOST_UNFINISHED = 100_000
 """Beyond this many, the counts of queued and running analyses are no longer exact."""
@@ -90,6 +93,7 @@ class HistoryFilters:
     reviewer: int | None = None
     disagreement: bool = False
     unread: bool = False
+    disputed: bool = False
     model_version: int | None = None
     date_from: datetime.date | None = None
     date_to: datetime.date | None = None
@@ -101,10 +105,10 @@ def worklist(*, user: User, unread_only: bool = False) -> QuerySet[Case]:
     first, then those whose cells are the most suspicious, then the older. To who reads blind, images that she has yet
     to class count for nothing that a model or a colleague said of them, in order and counts alike.
 
-    Each case carries `image_count`, `suspected_count`, `unjudged_count`, `indeterminate_count`,
-    `failed_count`, `unfinished_count`, `reviewed_count`, `unread_count`, `overruled_count`, `unsure_count`, `rank`,
-    `suspicion` and `active_at`. With `unread_only`, cases whose every image has been reviewed are left out, unless a
-    reader could not tell.
+    Each case carries `image_count`, `suspected_count`, `unjudged_count`, `indeterminate_count`, `failed_count`,
+    `unfinished_count`, `reviewed_count`, `unread_count`, `overruled_count`, `unsure_count`, `veiled_count` (those she
+    has to read blind), `rank`, `suspicion` and `active_at`. With `unread_only`, cases whose every image has been
+    reviewed are left out, unless a reader could not tell.
     """
     cases: QuerySet[Any] = _with_counts(_cases_of(user), user)
     if unread_only:
@@ -144,7 +148,7 @@ def case_detail(*, user: User, case_id: int) -> Case:
     permissions.get_case_for(user, case_id)
     reviews = Prefetch(
         "reviews",
-        Review.objects.select_related("reviewer").order_by("-created_at", "-pk"),
+        Review.objects.select_related("reviewer", "blind_reading").order_by("-created_at", "-pk"),
         to_attr="reviews_newest_first",
     )
     return (
@@ -195,15 +199,6 @@ def stuck_count(*, user: User) -> int:
     return Analysis.objects.filter(
         ~Exists(alive), pk__in=waiting, image__case__laboratory_id=user.laboratory_id
     ).count()
-
-
-def earlier_cases(*, case: Case) -> QuerySet[Case]:
-    """Other cases of the same patient code, newest first."""
-    return (
-        Case.objects.filter(laboratory_id=case.laboratory_id, patient_code=case.patient_code)
-        .exclude(pk=case.pk)
-        .order_by("-received_on", "-pk")
-    )
 
 
 def reviewers(*, user: User) -> QuerySet[User]:
@@ -257,6 +252,8 @@ def _image_conditions(filters: HistoryFilters, user: User) -> Q:
         wanted &= DISAGREEMENT
     if filters.unread:
         wanted &= UNREAD
+    if filters.disputed:
+        wanted &= DISPUTED
     if filters.model_version is not None:
         wanted &= Q(newest_analysis__model_version_id=filters.model_version)
     return wanted
@@ -277,11 +274,13 @@ def _on_images(condition: Q) -> Q:
 
 def _with_counts(cases: QuerySet[Case], user: User) -> QuerySet[Case]:
     """Add the counts of images by what they are, one join for all, the rank that follows from them, and `suspicion`:
-    the highest index of any image's cells, which images of a thin or normal part cannot lower.
+    the highest index of any image's cells, which images of a thin or normal part cannot lower. A possible APL ranks
+    with the suspected, although its promyelocytes are no blasts: it kills within days.
     """
 
     # What may be told of an image: everything, unless she has yet to read it blind.
-    shown = veil.shown_to(user, "images__", "") if veil.reads_blind(user) else Q()
+    is_blind = veil.reads_blind(user)
+    shown = veil.shown_to(user, "images__", "") if is_blind else Q()
 
     def counted(condition: Q) -> Count:
         return Count("images", filter=_on_images(condition))
@@ -300,10 +299,12 @@ def _with_counts(cases: QuerySet[Case], user: User) -> QuerySet[Case]:
         unread_count=counted(Q(pk__isnull=False) & UNREAD),
         overruled_count=told(_OVERRULED),
         unsure_count=told(UNSURE),
+        veiled_count=Count("images", filter=~shown) if is_blind else Value(0),
         suspicion=Max("images__newest_analysis__cell_analysis__suspicion", filter=shown or None),
         active_at=Coalesce(Max("images__uploaded_at"), "created_at"),
+        **apl.sums(shown=shown),
         rank=SqlCase(
-            When(suspected_count__gt=0, then=Value(RANK_SUSPECTED)),
+            When(Q(suspected_count__gt=0) | apl.condition(), then=Value(RANK_SUSPECTED)),
             When(unjudged_count__gt=0, then=Value(RANK_UNJUDGED)),
             default=Value(RANK_OTHER),
             output_field=IntegerField(),

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from django.urls import URLPattern, path
 
+from diagnosis.views.account import account, idle_live, second_factor, sessions_end
 from diagnosis.views.case import case, case_live, sample
+from diagnosis.views.case_facts import facts
 from diagnosis.views.cell import cell, image_cells
 from diagnosis.views.cells import cells, cells_read, cells_rows, cells_undo
+from diagnosis.views.compare import compare
+from diagnosis.views.consultation import opinion_ask, opinion_withdraw
+from diagnosis.views.exports import history_csv
 from diagnosis.views.history import history
 from diagnosis.views.images import (
     cell_saliency,
@@ -16,29 +21,52 @@ from diagnosis.views.images import (
     image_sprite,
     image_thumbnail,
 )
+from diagnosis.views.interfaces import (
+    delivery_retry,
+    interfaces,
+    token_create,
+    token_revoke,
+    webhook_create,
+    webhook_remove,
+    webhook_test,
+)
+from diagnosis.views.laboratory import laboratory
 from diagnosis.views.models import bundle_evidence, models
 from diagnosis.views.new_case import new_case
 from diagnosis.views.promotion import judge, judgement_live, promote, retire, roll_back, shadow
-from diagnosis.views.review import retry, review
+from diagnosis.views.reports import report_json, report_pdf, report_version
+from diagnosis.views.review import blind, retry, review, review_undo
+from diagnosis.views.review_several import reviews, reviews_undo
+from diagnosis.views.saved_views import view_delete, view_save
 from diagnosis.views.sites import site, sites
 from diagnosis.views.trainings import training, training_live, trainings_live
 from diagnosis.views.upload import upload
-from diagnosis.views.worklist import queue_live, worklist
+from diagnosis.views.worklist import case_assign, queue_live, worklist, worklist_live
 
 app_name = "diagnosis"
 
 urlpatterns: list[URLPattern] = [
     path("", worklist, name="worklist"),
     path("live", queue_live, name="queue-live"),
+    path("worklist/live", worklist_live, name="worklist-live"),
+    path("views", view_save, name="view-save"),
+    path("views/<int:pk>/delete", view_delete, name="view-delete"),
     path("cases/new", new_case, name="case-new"),
     path("cases/<int:pk>", case, name="case"),
+    path("cases/<int:pk>/facts", facts, name="case-facts"),
     path("cases/<int:pk>/live", case_live, name="case-live"),
+    path("cases/<int:pk>/assign", case_assign, name="case-assign"),
+    path("cases/<int:pk>/opinions", opinion_ask, name="opinion-ask"),
+    path("opinions/<int:pk>/withdraw", opinion_withdraw, name="opinion-withdraw"),
     path("cases/<int:pk>/images", upload, name="upload"),
     path("cases/<int:pk>/sample", sample, name="sample"),
     path("cases/<int:pk>/cells", cells, name="cells"),
     path("cases/<int:pk>/cells.json", cells_rows, name="cells-rows"),
     path("cases/<int:pk>/cells/read", cells_read, name="cells-read"),
     path("cases/<int:pk>/cells/undo", cells_undo, name="cells-undo"),
+    path("cases/<int:pk>/report.pdf", report_pdf, name="report-pdf"),
+    path("cases/<int:pk>/report.json", report_json, name="report-json"),
+    path("cases/<int:pk>/reports/<int:number>.pdf", report_version, name="report-version"),
     path("cells/<int:pk>", cell, name="cell"),
     path("cells/<int:pk>/saliency.png", cell_saliency, name="cell-saliency"),
     path("images/<uuid:pk>/cells.json", image_cells, name="image-cells"),
@@ -48,8 +76,14 @@ urlpatterns: list[URLPattern] = [
     path("images/<uuid:pk>/processed.png", image_processed, name="image-processed"),
     path("images/<uuid:pk>/overlay/<str:method>.png", image_overlay, name="image-overlay"),
     path("images/<uuid:pk>/review", review, name="review"),
+    path("images/<uuid:pk>/review/undo", review_undo, name="review-undo"),
+    path("images/<uuid:pk>/blind", blind, name="blind"),
+    path("images/<uuid:pk>/compare", compare, name="compare"),
+    path("cases/<int:pk>/reviews", reviews, name="reviews"),
+    path("cases/<int:pk>/reviews/undo", reviews_undo, name="reviews-undo"),
     path("images/<uuid:pk>/retry", retry, name="retry"),
     path("history", history, name="history"),
+    path("history.csv", history_csv, name="history-csv"),
     path("models", models, name="models"),
     path("models/trainings/live", trainings_live, name="trainings-live"),
     path("models/trainings/<uuid:pk>", training, name="training"),
@@ -63,4 +97,16 @@ urlpatterns: list[URLPattern] = [
     path("models/versions/<int:pk>/roll-back", roll_back, name="roll-back"),
     path("models/versions/<int:pk>/shadow", shadow, name="shadow"),
     path("models/versions/<int:pk>/retire", retire, name="retire"),
+    path("laboratory", laboratory, name="laboratory"),
+    path("account", account, name="account"),
+    path("account/second-factor", second_factor, name="second-factor"),
+    path("account/sessions/end", sessions_end, name="sessions-end"),
+    path("account/idle", idle_live, name="idle-live"),
+    path("laboratory/interfaces", interfaces, name="interfaces"),
+    path("laboratory/interfaces/tokens", token_create, name="token-create"),
+    path("laboratory/interfaces/tokens/<int:pk>/revoke", token_revoke, name="token-revoke"),
+    path("laboratory/interfaces/webhooks", webhook_create, name="webhook-create"),
+    path("laboratory/interfaces/webhooks/<int:pk>/remove", webhook_remove, name="webhook-remove"),
+    path("laboratory/interfaces/webhooks/<int:pk>/test", webhook_test, name="webhook-test"),
+    path("laboratory/interfaces/deliveries/<uuid:pk>/retry", delivery_retry, name="delivery-retry"),
 ]

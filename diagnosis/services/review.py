@@ -12,7 +12,7 @@ from django.http import Http404
 
 from diagnosis import permissions, veil, wording
 from diagnosis.models import Analysis, BlindReading, Case, Review, SmearImage, User
-from diagnosis.services import audit, consultation
+from diagnosis.services import audit, consultation, signed
 
 UNCHECKED = -1
 """Of `shown`: the caller does not say which review was the newest when the reader looked."""
@@ -24,7 +24,6 @@ LONGEST_SECONDS = 4 * 3600
 MOST_IMAGES = 100
 """Images of one action."""
 
-SIGNED_OUT = "This case is signed out: open an amendment before you change a reading."
 OUTDATED = "The page was out of date; look at the image again."
 NOTHING_TO_TAKE_BACK = "You have no reading of this image to take back."
 SETTLED = "Your reading settled a dispute and can't be taken back; record another one instead."
@@ -99,17 +98,10 @@ def lock(image: SmearImage) -> SmearImage:
     """The image and its case, read anew and locked for the transaction: the order of two readers' deeds is then that
     of their rows, and nothing is read while the case is being signed out. Raises ReviewRefused once it is.
     """
-    case = Case.objects.select_for_update().select_related(None).get(pk=image.case_id)
-    require_open(case)
+    case = signed.require_open(image.case, ReviewRefused)
     locked = SmearImage.objects.select_for_update().get(pk=image.pk)
     locked.case = case
     return locked
-
-
-def require_open(case: Case) -> None:
-    """Raise ReviewRefused for a case that is signed out."""
-    if case.status != Case.Status.PRELIMINARY:
-        raise ReviewRefused(SIGNED_OUT)
 
 
 @transaction.atomic

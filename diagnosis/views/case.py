@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
@@ -10,13 +10,14 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from diagnosis import permissions, selectors
+from diagnosis import case_selectors, permissions, selectors, veil
 from diagnosis.models import Case, SmearImage
 from diagnosis.services import intake
 from diagnosis.views.access import from_script, signed_in
 from diagnosis.views.cell_counts import counts_of, field_classes
 from diagnosis.views.frames import Progress, frame_of, is_read, progress_of
 from diagnosis.views.reading import NO_DRAFT, Draft, Reading, reading_of
+from diagnosis.views.trend import trend_of
 from ml.imaging.reading import MAX_BYTES
 from ml.saliency import METHOD_WORDS
 
@@ -49,9 +50,13 @@ def render_panel(
     request: HttpRequest, image: SmearImage, *, draft: Draft = NO_DRAFT, said: str = "", status: int = 200
 ) -> HttpResponse:
     """The reading panel of one image. `said` is what a screen reader is told once it is there."""
-    reviews = list(image.reviews.select_related("reviewer"))
     reading = reading_of(
-        user=request.user, image=image, reviews=reviews, total=image.case.images.count(), draft=draft
+        user=request.user,
+        image=image,
+        reviews=list(image.reviews.select_related("reviewer", "blind_reading")),
+        total=image.case.images.count(),
+        veiled=veil.is_veiled(user=request.user, image=image),
+        draft=draft,
     )
     return render(request, "diagnosis/_panel.html", {"reading": reading, "said": said}, status=status)
 
@@ -62,7 +67,8 @@ def render_case(
     """The whole page, with `image` or that of the address selected, else the first to read."""
     case = selectors.case_detail(user=request.user, case_id=pk)
     images = list(case.images.all())
-    selected = _selected(images, image or _image_key(request))
+    veiled = veil.veiled_among(user=request.user, case=case, images=images)
+    selected = _selected(images, image or _image_key(request), veiled)
     reading: Reading | None = None
     if selected is not None:
         reading = reading_of(
@@ -70,17 +76,20 @@ def render_case(
             image=selected,
             reviews=selected.reviews_newest_first,  # type: ignore[attr-defined]
             total=len(images),
+            veiled=selected.pk in veiled,
             draft=draft,
         )
+    patient = case_selectors.cases_of_patient(user=request.user, case=case)
     context = {
         "section": "worklist",
         "case": case,
-        "frames": [frame_of(image) for image in images],
-        "progress": progress_of(images),
+        "frames": [frame_of(image, veiled) for image in images],
+        "progress": progress_of(images, veiled),
         "counts": counts_of(case, images),
         "fieldclass": field_classes(images),
         "reading": reading,
-        "earlier": list(selectors.earlier_cases(case=case)[:5]),
+        "patient": patient,
+        "trend": trend_of(patient),
         "methods": METHOD_WORDS,
         "max_bytes": MAX_BYTES,
         "megabytes": MAX_BYTES // 2**20,
@@ -89,14 +98,19 @@ def render_case(
     return render(request, "diagnosis/case.html", context, status=status)
 
 
-def _selected(images: Sequence[SmearImage], wanted: UUID | None) -> SmearImage | None:
-    """The image asked for; else the first one suspected and unread, the first unread, the first."""
+def _selected(
+    images: Sequence[SmearImage], wanted: UUID | None, veiled: Collection[UUID]
+) -> SmearImage | None:
+    """The image asked for; else the first one suspected and unread, the first unread, the first. To a reader
+    in blind mode the order tells nothing: those she has yet to class come as they lie.
+    """
     for image in images:
         if image.pk == wanted:
             return image
     unread = [image for image in images if not is_read(image)]
-    suspected = [i for i in unread if i.newest_analysis is not None and i.newest_analysis.suspected]
-    return next(iter([*suspected, *unread, *images]), None)
+    shown = [i for i in unread if i.pk not in veiled]
+    suspected = [i for i in shown if i.newest_analysis is not None and i.newest_analysis.suspected]
+    return next(iter([*suspected, *[i for i in images if i.pk in veiled], *unread, *images]), None)
 
 
 @require_safe
@@ -109,14 +123,15 @@ def case_live(request: HttpRequest, pk: int) -> HttpResponseBase:
     """
     case = permissions.get_case_for(request.user, pk)
     images = selectors.live_status(case=case)
-    progress = progress_of(images)
+    veiled = veil.veiled_among(user=request.user, case=case, images=images)
+    progress = progress_of(images, veiled)
     if request.GET.get("state") == progress.state:
         return HttpResponse(status=204)
     try:
         last = int(request.GET.get("last", ""))
     except ValueError:
         last = 0
-    frames = [frame_of(image) for image in images]
+    frames = [frame_of(image, veiled) for image in images]
     context = {
         "case": case,
         "progress": progress,
@@ -132,6 +147,8 @@ def case_live(request: HttpRequest, pk: int) -> HttpResponseBase:
 
 def _said(progress: Progress) -> str:
     """What a screen reader is told when the last image of a case is finished."""
+    if progress.veiled:
+        return "All images analysed."
     parts = [f"{progress.suspected} suspected", f"{progress.indeterminate} indeterminate"]
     if progress.failed:
         parts.append(f"{progress.failed} failed")

@@ -10,7 +10,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 
-from diagnosis import cell_selectors, permissions, wording
+from diagnosis import cell_selectors, permissions, veil, wording
 from diagnosis.models import Cell
 from diagnosis.views.access import from_script, signed_in
 from diagnosis.views.cell_words import short_word
@@ -37,6 +37,7 @@ def cell(request: HttpRequest, pk: int) -> HttpResponseBase:
     """The panel of one cell for our script; anybody else is led to its place in the gallery."""
     found = permissions.get_cell_for(request.user, pk)
     image = found.cell_analysis.analysis.image
+    veil.require_image(request.user, image)
     if not from_script(request):
         return HttpResponseRedirect(f"{reverse('diagnosis:cells', args=[image.case_id])}?cell={found.pk}")
     standing = found.newest_reading.label if found.newest_reading else ""
@@ -86,6 +87,7 @@ def _probabilities(found: Cell) -> list[dict[str, Any]]:
 def image_cells(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     """Where the cells of an image lie and what they are, for the boxes over it; by its newest analysis."""
     image = permissions.get_image_for(request.user, pk)
+    veil.require_image(request.user, image)
     found = Cell.objects.filter(cell_analysis__analysis=image.newest_analysis_id).order_by("number")
     rows = found.values_list(
         "pk", "x", "y", "width", "height", "kind", "touches_border", "label", "newest_reading__label"

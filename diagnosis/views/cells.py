@@ -11,7 +11,7 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from diagnosis import cell_selectors, permissions, selectors
+from diagnosis import cell_selectors, permissions, selectors, veil
 from diagnosis.models import Case, CellReading, SmearImage
 from diagnosis.services import cell_readings
 from diagnosis.services.cell_readings import ReadingRefused
@@ -46,6 +46,7 @@ def differential_html(request: HttpRequest, counts: Counts) -> str:
 def cells(request: HttpRequest, pk: int) -> HttpResponse:
     """The gallery. Without a script it is the table of counts, with a link to each image."""
     case = permissions.get_case_for(request.user, pk)
+    veil.require_case(request.user, case)
     images = _images_of(case)
     counts = counts_of(case, images)
     context = {
@@ -65,6 +66,7 @@ def cells(request: HttpRequest, pk: int) -> HttpResponse:
 def cells_rows(request: HttpRequest, pk: int) -> HttpResponse:
     """Every cell of the case for the gallery's script, compact: two thousand in some 200 KB."""
     case = permissions.get_case_for(request.user, pk)
+    veil.require_case(request.user, case)
     sheets = cell_selectors.gallery_sheets(case=case)
     places = {sheet["id"]: n for n, sheet in enumerate(sheets)}
     rows = cell_selectors.gallery_rows(case=case)
@@ -105,6 +107,7 @@ def _row(row: dict[str, Any], place: int) -> list[Any]:
 def cells_read(request: HttpRequest, pk: int) -> HttpResponseBase:
     """Give cells of the case a class (`cells`, keys with commas between; `label`, empty to take it back)."""
     case = permissions.get_case_for(request.user, pk, permissions.REVIEW)
+    veil.require_case(request.user, case)
     try:
         keys = [int(key) for key in request.POST.get("cells", "").split(",") if key]
     except ValueError:
@@ -129,6 +132,7 @@ def _of_this_case(case: Case, keys: list[int]) -> None:
 def cells_undo(request: HttpRequest, pk: int) -> HttpResponseBase:
     """Take the classes of one action back (`batch`)."""
     case = permissions.get_case_for(request.user, pk, permissions.REVIEW)
+    veil.require_case(request.user, case)
     try:
         batch = UUID(request.POST.get("batch", ""))
     except ValueError:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from uuid import UUID
 
 from django.urls import reverse
 from django.utils import timezone
@@ -16,6 +17,7 @@ from diagnosis.models import Analysis, Review, SmearImage
 NOT_SUSPECTED_MARK = "○"
 INDETERMINATE_MARK = "?"
 FAILED_MARK = "!"
+VEILED_WORD = "your class first"
 
 
 @dataclass(frozen=True)
@@ -35,14 +37,17 @@ class Frame:
     mark: Mark
     reading: str
     revision: str
+    veiled: bool = False
 
     @property
     def href(self) -> str:
         return f"{reverse('diagnosis:case', args=[self.image.case_id])}?image={self.image.pk}"
 
 
-def mark_of(analysis: Analysis | None) -> Mark:
-    """What an analysis says at a glance. Indeterminate is never shown as a weak class."""
+def mark_of(analysis: Analysis | None, *, veiled: bool = False) -> Mark:
+    """What an analysis says at a glance. Indeterminate is never shown as a weak class, and of an outcome that is
+    kept from a reader who reads blind (`veil`) nothing but that it is there.
+    """
     if analysis is None:
         return Mark("", "busy", "not analysed")
     if analysis.state == Analysis.State.FAILED:
@@ -51,6 +56,8 @@ def mark_of(analysis: Analysis | None) -> Mark:
         return Mark("", "busy", "running")
     if analysis.state == Analysis.State.QUEUED:
         return Mark("", "busy", "queued")
+    if veiled:
+        return Mark("", "", VEILED_WORD)
     if analysis.outcome == Analysis.Outcome.INDETERMINATE:
         if analysis.suspected:
             return Mark(wording.SUSPECTED_MARK, "suspect", "by its cells")
@@ -61,9 +68,10 @@ def mark_of(analysis: Analysis | None) -> Mark:
     return Mark(NOT_SUSPECTED_MARK, "", word)
 
 
-def revision_of(analysis: Analysis | None) -> str:
+def revision_of(analysis: Analysis | None, *, veiled: bool = False) -> str:
     """Changes whenever the reading panel of an image has something new to say."""
-    return f"{analysis.pk}:{analysis.state}" if analysis else "none"
+    known = f"{analysis.pk}:{analysis.state}" if analysis else "none"
+    return f"{known}:veiled" if veiled else known
 
 
 def is_read(image: SmearImage) -> bool:
@@ -72,21 +80,33 @@ def is_read(image: SmearImage) -> bool:
     return review is not None and review.stands(image.newest_analysis_id)
 
 
-def _reading_of(image: SmearImage) -> str:
+def _reading_of(image: SmearImage, *, veiled: bool) -> str:
     review = image.newest_review
     if review is None:
         return ""
+    if veiled:
+        return "read by a colleague"
     if not is_read(image):
         return "read before re-analysis"
+    if review.verdict == Review.Verdict.UNSURE:
+        return "read: cannot tell"
     if review.verdict == Review.Verdict.AGREE:
         return "read: agrees"
     return f"read: {wording.class_word(review.label)}"
 
 
-def frame_of(image: SmearImage) -> Frame:
-    """The frame of an image that came with its newest analysis and review."""
-    analysis = image.newest_analysis
-    return Frame(image, mark_of(analysis), _reading_of(image), revision_of(analysis))
+def frame_of(image: SmearImage, veiled: Collection[UUID] = ()) -> Frame:
+    """The frame of an image that came with its newest analysis and review; `veiled` are the images whose outcome is
+    kept from who looks.
+    """
+    analysis, hidden = image.newest_analysis, image.pk in veiled
+    return Frame(
+        image,
+        mark_of(analysis, veiled=hidden),
+        _reading_of(image, veiled=hidden),
+        revision_of(analysis, veiled=hidden),
+        hidden,
+    )
 
 
 @dataclass(frozen=True)
@@ -103,6 +123,8 @@ class Progress:
     poll: str
     state: str
     last_position: int
+    unsure: int = 0
+    veiled: int = 0
 
     @property
     def unfinished(self) -> int:
@@ -121,24 +143,39 @@ def is_suspected(image: SmearImage) -> bool:
     return image.newest_analysis is not None and image.newest_analysis.suspected
 
 
-def progress_of(images: Iterable[SmearImage]) -> Progress:
-    """Count the images of a case. `state` changes whenever the strip has something new to show."""
+def is_unsure(image: SmearImage) -> bool:
+    """Read by somebody who cannot tell: `selectors.UNSURE`."""
+    review = image.newest_review
+    return review is not None and review.verdict == Review.Verdict.UNSURE and is_read(image)
+
+
+def progress_of(images: Iterable[SmearImage], veiled: Collection[UUID] = ()) -> Progress:
+    """Count the images of a case. `state` changes whenever the strip has something new to show.
+
+    What is said of an image in `veiled` counts for nothing but that it was read, by whomever.
+    """
     images = list(images)
+    shown = [image for image in images if image.pk not in veiled]
     analyses = [image.newest_analysis for image in images]
     unfinished = [a for a in analyses if a is not None and not a.is_finished]
-    signature = "|".join(f"{revision_of(i.newest_analysis)}:{i.newest_review_id}" for i in images)
+    signature = "|".join(f"{frame_of(i, veiled).revision}:{i.newest_review_id}" for i in images)
     poll = poll_interval(unfinished)
     return Progress(
         total=len(images),
         finished=len(images) - len(unfinished),
         running=sum(a.state == Analysis.State.RUNNING for a in unfinished),
         reviewed=sum(is_read(image) for image in images),
-        suspected=sum(is_suspected(image) for image in images),
-        indeterminate=sum(a is not None and a.outcome == Analysis.Outcome.INDETERMINATE for a in analyses),
+        suspected=sum(is_suspected(image) for image in shown),
+        indeterminate=sum(
+            i.newest_analysis is not None and i.newest_analysis.outcome == Analysis.Outcome.INDETERMINATE
+            for i in shown
+        ),
         failed=sum(a is not None and a.state == Analysis.State.FAILED for a in analyses),
         poll=poll,
         state=hashlib.sha256(f"{signature}#{poll}".encode()).hexdigest()[:16],
         last_position=max((image.position for image in images), default=0),
+        unsure=sum(is_unsure(image) for image in shown),
+        veiled=len(images) - len(shown),
     )
 
 

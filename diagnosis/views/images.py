@@ -14,7 +14,7 @@ from django.utils.cache import get_conditional_response
 from django.views.decorators.http import require_safe
 from PIL import Image
 
-from diagnosis import permissions
+from diagnosis import permissions, veil
 from diagnosis.models import Analysis, Cell, CellAnalysis, SmearImage
 from diagnosis.services.previews import THUMBNAIL_SIZE
 from diagnosis.views.access import signed_in
@@ -115,6 +115,7 @@ def image_processed(request: HttpRequest, pk: UUID) -> HttpResponseBase:
 def image_overlay(request: HttpRequest, pk: UUID, method: str) -> HttpResponseBase:
     """One method's overlay of the image or, with `?frame=processed`, of what the network saw."""
     image = permissions.get_image_for(request.user, pk)
+    veil.require_image(request.user, image)
     analysis = _analysis_of(request, image)
     if method not in METHODS or method not in analysis.maps:
         raise Http404("There is no such overlay of this image.")
@@ -138,6 +139,7 @@ def sprite_url(image: UUID, cell_analysis: int) -> str:
 def image_sprite(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     """The tiles of an image's cells in one JPEG: those of the cell analysis named by `?cells=`."""
     image = permissions.get_image_for(request.user, pk)
+    veil.require_image(request.user, image)
     wanted = request.GET.get("cells", "")
     found = (
         CellAnalysis.objects.filter(pk=wanted, analysis__image=image).first() if wanted.isdecimal() else None
@@ -160,6 +162,7 @@ def saliency_url(cell: Cell) -> str:
 def cell_saliency(request: HttpRequest, pk: int) -> HttpResponseBase:
     """The regions that influenced the score of a cell, to lay over its tile."""
     cell = permissions.get_cell_for(request.user, pk)
+    veil.require_image(request.user, cell.cell_analysis.analysis.image)
     if not cell.saliency:
         raise Http404("There is no such overlay of this cell.")
     etag = f'"cell-{cell.pk}"'  # what a model saw in a cell is never edited

@@ -12,7 +12,16 @@ from typing import Any
 
 from django.urls import reverse
 
-from diagnosis.models import Cell, Site, SmearImage, Training
+from diagnosis.models import (
+    ApiToken,
+    Cell,
+    SecondOpinion,
+    Site,
+    SmearImage,
+    Training,
+    Webhook,
+    WebhookDelivery,
+)
 
 WHO = ("technician", "hematologist", "laboratory_head", "administrator", "outsider")
 """The columns after the name. `outsider` is a hematologist of another laboratory; where she gets 404, the administrator
@@ -21,8 +30,10 @@ of that laboratory must get it too."""
 READS = [
     ("worklist", 200, 200, 200, 200, 200),
     ("queue-live", 200, 200, 200, 200, 200),
+    ("worklist-live", 200, 200, 200, 200, 200),
     ("case-new", 200, 200, 200, 200, 200),
     ("case", 200, 200, 200, 200, 404),
+    ("case-facts", 200, 200, 200, 200, 404),
     ("case-live", 200, 200, 200, 200, 404),
     ("image-file", 200, 200, 200, 200, 404),
     ("image-thumbnail", 200, 200, 200, 200, 404),
@@ -30,11 +41,16 @@ READS = [
     ("image-overlay", 200, 200, 200, 200, 404),
     ("image-sprite", 404, 404, 404, 404, 404),  # without `?cells=`; test_pages_cells names them
     ("image-cells", 200, 200, 200, 200, 404),
+    ("compare", 200, 200, 200, 200, 404),
     ("cells", 200, 200, 200, 200, 404),
     ("cells-rows", 200, 200, 200, 200, 404),
     ("cell", 302, 302, 302, 302, 404),
     ("cell-saliency", 200, 200, 200, 200, 404),
     ("history", 200, 200, 200, 200, 200),
+    ("history-csv", 200, 200, 200, 200, 200),
+    ("report-pdf", 200, 200, 200, 200, 404),
+    ("report-json", 200, 200, 200, 200, 404),
+    ("report-version", 404, 404, 404, 404, 404),  # of a number nobody has signed; test_report_pages has others
     ("models", 403, 200, 200, 200, 200),
     ("bundle-evidence", 403, 200, 200, 200, 404),
     ("trainings-live", 403, 200, 200, 200, 200),
@@ -44,25 +60,47 @@ READS = [
     ("site", 403, 200, 200, 200, 404),
     ("promote", 403, 403, 403, 200, 404),
     ("judgement-live", 403, 403, 403, 204, 404),
+    ("interfaces", 403, 403, 200, 200, 403),
 ]
 
 WRITES = [
     ("upload", 302, 302, 302, 302, 404),
     ("sample", 302, 302, 302, 302, 404),
+    ("case-facts", 422, 422, 422, 422, 404),  # no specimen is sent
     ("review", 403, 302, 302, 302, 404),
+    ("review-undo", 403, 422, 422, 422, 404),
+    ("blind", 403, 422, 422, 422, 404),
+    ("reviews", 403, 422, 422, 422, 404),
+    ("reviews-undo", 403, 400, 400, 400, 404),
     ("retry", 302, 302, 302, 302, 404),
+    ("case-assign", 403, 302, 302, 302, 404),
+    ("opinion-ask", 403, 422, 422, 422, 404),  # no colleague is named
+    ("opinion-withdraw", 403, 302, 302, 302, 404),
+    ("view-save", 422, 422, 422, 422, 422),  # no name is given
+    ("view-delete", 404, 404, 404, 404, 404),  # nobody's view; test_saved_views has others
     ("cells-read", 403, 400, 400, 400, 404),
     ("cells-undo", 403, 400, 400, 400, 404),
     ("judge", 403, 403, 403, 302, 404),
     ("roll-back", 403, 403, 403, 302, 404),
     ("shadow", 403, 403, 403, 302, 404),
     ("retire", 403, 403, 403, 302, 404),
+    ("token-create", 403, 403, 422, 422, 403),
+    ("token-revoke", 403, 403, 302, 302, 404),
+    ("webhook-create", 403, 403, 422, 422, 403),
+    ("webhook-remove", 403, 403, 302, 302, 404),
+    ("webhook-test", 403, 403, 302, 302, 404),
+    ("delivery-retry", 403, 403, 302, 302, 404),
 ]
 
-PLAIN = {"worklist", "queue-live", "case-new", "history", "models", "trainings-live", "sites"}
+PLAIN = {"worklist", "queue-live", "worklist-live", "view-save", "case-new", "history", "history-csv", "models", "trainings-live", "sites"}
 """Rows whose URL takes no argument."""
 
-OF_A_CASE = {"case", "case-live", "upload", "sample", "cells", "cells-rows", "cells-read", "cells-undo"}
+OF_A_CASE = {"case-assign", "opinion-ask",
+    "case", "case-facts", "case-live", "upload", "sample", "cells", "cells-rows", "cells-read", "cells-undo", "reviews",
+    "reviews-undo",
+}  # fmt: skip
+OF_A_REPORT = {"report-pdf", "report-json"}
+OF_INTERFACES = {"interfaces", "token-create", "webhook-create"}
 OF_A_VERSION = {"promote", "judgement-live", "judge", "roll-back", "shadow", "retire"}
 OF_A_CELL = {"cell", "cell-saliency"}
 
@@ -74,10 +112,26 @@ def posted(image: SmearImage) -> dict[str, Any]:
 
 def address(name: str, image: SmearImage) -> str:
     """The URL of a row, about `image` and its case; an image's own key is what a URL takes unless said otherwise."""
-    if name in PLAIN:
+    if name in PLAIN | OF_INTERFACES:
         arguments: list[Any] = []
-    elif name in OF_A_CASE:
+    elif name in OF_A_CASE | OF_A_REPORT:
         arguments = [image.case_id]
+    elif name == "view-delete":
+        arguments = [0]
+    elif name == "opinion-withdraw":
+        someone = image.uploaded_by
+        opinion, _ = SecondOpinion.objects.get_or_create(
+            case=image.case, asked_by=someone, asked_of=someone
+        )
+        arguments = [opinion.pk]
+    elif name == "report-version":
+        arguments = [image.case_id, 1]
+    elif name == "token-revoke":
+        arguments = [ApiToken.objects.get().pk]
+    elif name in ("webhook-remove", "webhook-test"):
+        arguments = [Webhook.objects.get().pk]
+    elif name == "delivery-retry":
+        arguments = [WebhookDelivery.objects.get().pk]
     elif name in OF_A_VERSION:
         arguments = [image.newest_analysis.model_version_id]
     elif name in OF_A_CELL:
