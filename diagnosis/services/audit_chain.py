@@ -22,6 +22,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from diagnosis.models import AuditEvent, AuditHead
@@ -34,6 +35,8 @@ RESEAL = "reseal_audit_chain"
 HEAD = 1
 """Primary key of the one row of AuditHead."""
 A_BATCH = 2000
+OUTSIDE = Q(sequence__isnull=True) | Q(sequence__lt=1)
+"""Events that are no links: those from before there was a chain, and any that was slipped in."""
 
 FIELDS = (
     "sequence", "at", "laboratory_id", "actor_id", "address", "action", "object_type", "object_id", "detail",
@@ -109,11 +112,12 @@ def audit_key() -> bytes:
 
 def older_events() -> tuple[int, str]:
     """How many events are not in the chain, and the SHA-256 over them, in the order of their rows."""
-    rows = AuditEvent.objects.filter(sequence__isnull=True).order_by("pk").values_list("pk", *FIELDS)
-    digest, count = hashlib.sha256(), 0
-    for key, *values in rows.iterator(chunk_size=A_BATCH):
-        count += 1
-        digest.update(seal_of(tuple(values), str(key), b"").encode("ascii"))
+    rows = AuditEvent.objects.filter(OUTSIDE).order_by("pk").values_list("pk", *FIELDS)
+    digest, count, last = hashlib.sha256(), 0, -(2**62)
+    while batch := list(rows.filter(pk__gt=last)[:A_BATCH]):
+        for key, *values in batch:
+            digest.update(seal_of(tuple(values), str(key), b"").encode("ascii"))
+        count, last = count + len(batch), batch[-1][0]
     return count, digest.hexdigest()
 
 
@@ -210,7 +214,9 @@ def keep_outside(sequence: int, mac: str, *, after: tuple[int, str]) -> None:
     A head that stands there and is not in the chain any more is evidence, of a cut tail or of a restored backup: it
     is put aside, never overwritten.
     """
-    path = Path(settings.LEUKOSCOPE_AUDIT_HEAD)
+    path = settings.LEUKOSCOPE_AUDIT_HEAD
+    if path is None:
+        return
     try:
         there = kept_outside(path)
         if there is not None and there[0] >= sequence:
