@@ -15,6 +15,7 @@ from django.http import Http404
 
 from diagnosis.models import (
     Analysis,
+    ApiToken,
     Case,
     Cell,
     CellAnalysis,
@@ -24,6 +25,8 @@ from diagnosis.models import (
     SmearImage,
     Training,
     User,
+    Webhook,
+    WebhookDelivery,
 )
 
 VIEW = "view"
@@ -119,6 +122,37 @@ def get_image_for(user: User, pk: UUID, action: str = VIEW) -> SmearImage:
         raise Http404("There is no such image.")
     require(user, action, image)
     return image
+
+
+def get_token_for(user: User, pk: int) -> ApiToken:
+    """The token of the API, if `user` manages her laboratory; raises as `get_case_for`."""
+    found = ApiToken.objects.filter(pk=pk, laboratory_id=user.laboratory_id).first()
+    if found is None:
+        raise Http404("There is no such token.")
+    require(user, MANAGE_LABORATORY, found)
+    return found
+
+
+def get_webhook_for(user: User, pk: int) -> Webhook:
+    """The webhook; raises as `get_token_for`."""
+    found = Webhook.objects.filter(pk=pk, laboratory_id=user.laboratory_id).first()
+    if found is None:
+        raise Http404("There is no such webhook.")
+    require(user, MANAGE_LABORATORY, found)
+    return found
+
+
+def get_delivery_for(user: User, pk: UUID) -> WebhookDelivery:
+    """The delivery with its webhook; raises as `get_token_for`."""
+    found = (
+        WebhookDelivery.objects.select_related("webhook__laboratory")
+        .filter(pk=pk, webhook__laboratory_id=user.laboratory_id)
+        .first()
+    )
+    if found is None:
+        raise Http404("There is no such delivery.")
+    require(user, MANAGE_LABORATORY, found.webhook)
+    return found
 
 
 def get_cell_for(user: User, pk: int, action: str = VIEW) -> Cell:

@@ -15,8 +15,19 @@ import pytest
 from django.core.cache import cache
 from PIL import Image
 
-from diagnosis.models import Analysis, Case, Laboratory, ModelVersion, Site, SmearImage, Training, User
-from diagnosis.services import analyze, intake, registry
+from diagnosis.models import (
+    Analysis,
+    Case,
+    Laboratory,
+    ModelVersion,
+    Site,
+    SmearImage,
+    Training,
+    User,
+    Webhook,
+    WebhookDelivery,
+)
+from diagnosis.services import analyze, api_tokens, intake, registry
 from ml.drawing import draw_field
 from tests import stand_in
 from tests.diagnosis.told_cells import add_cells
@@ -210,4 +221,10 @@ def done(image: SmearImage, judge: Callable[..., Analysis]) -> SmearImage:
     ModelVersion.objects.update(laboratory=laboratory)
     Training.objects.create(task="field", name="field-2", laboratory=laboratory, work="nowhere")
     Site.objects.create(laboratory=laboratory, name="Microscope 1")
+    technician = image.uploaded_by
+    api_tokens.create(actor=None, user=technician, name="scanner", scopes=["cases:read"])
+    webhook = Webhook.objects.create(
+        laboratory=laboratory, url="https://lis.example/", secret="s", created_by=technician
+    )
+    WebhookDelivery.objects.create(webhook=webhook, event="test", payload={})
     return image
