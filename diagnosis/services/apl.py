@@ -79,26 +79,38 @@ def alert_of(case: Case) -> Alert | None:
 
 
 def sums(*, shown: Q | None = None) -> dict[str, Expression]:
-    """What a queryset of cases is annotated with for `condition` and, a row, for `alert`: `promyelocytes` and
-    `leukocytes`, over the newest analyses of the images, in the one join that other counts of images take too.
+    """What a queryset of cases is annotated with for `condition` and, a row, for `alert_of_row`: `promyelocyte_count`
+    and `leukocyte_count`, over the newest analyses of the images, in the one join that other counts of images take too.
 
     `shown` narrows the images to those of which a person may be told.
     """
     return {
-        name: Coalesce(Sum(f"{_CELLS}{name}", filter=shown or None), Value(0))
-        for name in ("promyelocytes", "leukocytes")
+        f"{name}_count": Coalesce(Sum(f"{_CELLS}{name}s", filter=shown or None), Value(0))
+        for name in ("promyelocyte", "leukocyte")
     }
+
+
+def alert_of_row(case: Case) -> Alert | None:
+    """The alert of a case that came with `sums`."""
+    counts = case.__dict__
+    return alert(
+        promyelocytes=counts["promyelocyte_count"],
+        leukocytes=counts["leukocyte_count"],
+        specimen=case.specimen,
+    )
 
 
 def condition() -> Q:
     """Cases whose counts, as `sums` annotates them, raise the alert: `ml.cells.apl.is_possible_apl` in the database."""
-    enough = Q(promyelocytes__gte=apl.LEAST_PROMYELOCYTES, leukocytes__gte=apl.LEAST_LEUKOCYTES)
+    enough = Q(promyelocyte_count__gte=apl.LEAST_PROMYELOCYTES, leukocyte_count__gte=apl.LEAST_LEUKOCYTES)
     blood = Q(specimen=Case.Specimen.BLOOD) & _exceeds(apl.LEAST_SHARE_OF_BLOOD)
     return enough & (blood | (Q(specimen=Case.Specimen.MARROW) & _exceeds(apl.LEAST_SHARE_OF_MARROW)))
 
 
 def _exceeds(least: float) -> Q:
-    promyelocytes, leukocytes = (Cast(F(name), FloatField()) for name in ("promyelocytes", "leukocytes"))
+    promyelocytes, leukocytes = (
+        Cast(F(name), FloatField()) for name in ("promyelocyte_count", "leukocyte_count")
+    )
     excess = promyelocytes - Value(least) * leukocytes
     squared = excess * excess - Value(apl.squared_spread(least)) * leukocytes
     return Q(GreaterThan(excess, 0.0)) & Q(GreaterThan(squared, 0.0))

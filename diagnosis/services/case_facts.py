@@ -14,13 +14,11 @@ from django.db import transaction
 
 from diagnosis import permissions, wording
 from diagnosis.models import Case, User
-from diagnosis.services import audit
+from diagnosis.services import audit, signed
 
 OLDEST: Final = 130
 MOST_WHITE_CELLS: Final = Decimal(1500)
 """In 10^9/l. Leukemias reach some hundreds; more is a count per microlitre, entered without being divided."""
-
-SIGNED: Final = "The report of this case is signed: open an amendment to change its facts."
 
 
 class Facts(TypedDict, total=False):
@@ -63,11 +61,6 @@ def _check_count(count: Decimal) -> None:
         raise FactRefused("Give the white cell count with at most two decimals.", "white_cell_count")
 
 
-def may_change(case: Case) -> bool:
-    """Whether the report of a case is unsigned, or an amendment of it is open."""
-    return case.status == Case.Status.PRELIMINARY or case.amending_since is not None
-
-
 @transaction.atomic
 def change(*, user: User, case: Case, facts: Facts) -> Case:
     """Change the facts that are given, and leave the others as they are; nothing happens where none differs.
@@ -77,9 +70,7 @@ def change(*, user: User, case: Case, facts: Facts) -> Case:
     """
     permissions.require(user, permissions.UPLOAD, case)
     check(facts)
-    locked = Case.objects.select_for_update().get(pk=case.pk)
-    if not may_change(locked):
-        raise FactRefused(SIGNED)
+    locked = signed.require_open(case, FactRefused)
     given: Mapping[str, Any] = facts
     changed = {name: value for name, value in given.items() if getattr(locked, name) != value}
     if not changed:

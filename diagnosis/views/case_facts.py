@@ -12,7 +12,7 @@ from django.views.decorators.http import require_http_methods
 from diagnosis import permissions, wording
 from diagnosis.forms import FactsForm
 from diagnosis.models import Case
-from diagnosis.services import case_facts
+from diagnosis.services import case_facts, signed
 from diagnosis.services.case_facts import FactRefused, Facts
 from diagnosis.views.access import signed_in
 from diagnosis.views.case import case_url
@@ -63,7 +63,6 @@ def _page(request: HttpRequest, case: Case, form: FactsForm, status: int = 200) 
         "section": "worklist",
         "case": case,
         "form": form,
-        "is_signed": not case_facts.may_change(case),
-        "signed": case_facts.SIGNED,
+        "closed": "" if signed.is_open_for_reading(case) else signed.CLOSED,
     }
     return render(request, "diagnosis/case_facts.html", context, status=status)

@@ -136,11 +136,11 @@ def test_a_signed_case_changes_by_an_amendment_alone(technician: Client, cast: A
     with pytest.raises(FactRefused, match="open an amendment"):
         case_facts.change(user=cast.hematologist, case=case, facts={"age_years": 5})
     url = reverse("diagnosis:case-facts", args=[case.pk])
-    assert "open an amendment to change its facts" in technician.get(url).text
+    assert "open an amendment" in technician.get(url).text
     response = technician.post(url, {"specimen": "blood", "age_years": "5", "initial-specimen": "blood"})
 
     assert response.status_code == 422
-    assert "open an amendment to change its facts" in response.text
+    assert "open an amendment" in response.text
     assert 'value="5"' in response.text
     case.refresh_from_db()
     assert case.age_years is None
