@@ -10,7 +10,7 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from kombu import Exchange, Queue
 
-from webapp import places, processes
+from webapp import places, processes, single_sign_on
 from webapp.database import parse_database_url, sqlite_database
 from webapp.env import Env, EnvironmentProblem
 
@@ -67,6 +67,7 @@ try:
     LEUKOSCOPE_LANGUAGE = env.text("LEUKOSCOPE_LANGUAGE", "en")
     TIME_ZONE = env.text("LEUKOSCOPE_TIME_ZONE", "UTC")
     LOG_LEVEL = env.choice("LEUKOSCOPE_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
+    LEUKOSCOPE_SINGLE_SIGN_ON = single_sign_on.read(env)
     _allowed_hosts = env.listing("LEUKOSCOPE_ALLOWED_HOSTS")
     CSRF_TRUSTED_ORIGINS = env.listing("LEUKOSCOPE_TRUSTED_ORIGINS")
     SECURE_HSTS_SECONDS = env.integer("LEUKOSCOPE_HSTS_SECONDS", 31_536_000) if HTTPS else 0
@@ -132,6 +133,14 @@ INSTALLED_APPS = [
     "django.contrib.humanize",
     "csp",
     "django_htmx",
+    # Second factors, single sign-on, and which sessions an account has. All tables are always there, so that
+    # settings never change what a migration does; their heavy modules load with the first page that needs them.
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
+    "allauth.usersessions",
 ]
 
 MIDDLEWARE = [
@@ -144,6 +153,8 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "diagnosis.middleware.AuditMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "diagnosis.middleware_access.AccessMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
 ]
@@ -169,6 +180,7 @@ DATABASES = {"default": _database}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_USER_MODEL = "diagnosis.User"
+AUTHENTICATION_BACKENDS = ["diagnosis.backends.AccountBackend"]
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "login"
@@ -178,6 +190,30 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
+
+# Nobody signs up, and nobody needs an e-mail address: administrators make the accounts.
+ACCOUNT_ADAPTER = "diagnosis.account_adapters.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*", "password2*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_REAUTHENTICATION_TIMEOUT = 300
+# Of guesses at one-time codes. Passwords have their own brake, which can't lock a colleague out from elsewhere
+# (services.guessing); the address alone counts for nothing: a clinic behind a proxy may have one.
+ACCOUNT_RATE_LIMITS = {"login_failed": "10/10m/key", "login": None, "reauthenticate": "20/m/user"}
+MFA_ADAPTER = "diagnosis.account_adapters.SecondFactorAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes", "webauthn"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_RATE_LIMITS = {"webauthn_login": "60/m/ip"}
+MFA_TOTP_ISSUER = "Leukoscope"
+MFA_TOTP_TOLERANCE = 1  # clocks of telephones and servers differ
+MFA_ALLOW_UNVERIFIED_EMAIL = True  # no address is ever verified here
+SOCIALACCOUNT_ADAPTER = "diagnosis.account_adapters.SingleSignOnAdapter"
+SOCIALACCOUNT_PROVIDERS: dict[str, Any] = (
+    LEUKOSCOPE_SINGLE_SIGN_ON.allauth() if LEUKOSCOPE_SINGLE_SIGN_ON else {}
+)
+# A form may lead nowhere else under our policy (form-action), so a plain link leads to the provider.
+SOCIALACCOUNT_LOGIN_ON_GET = True
 
 # Files, which all web processes share: a count kept in each one's memory would allow that many times as much.
 CACHES = {

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.contrib.auth import views as auth_views
 from django.urls import include, path
 from django.views.generic import RedirectView
 
 from diagnosis.api import urls as api_urls
-from diagnosis.views.login import LoginView, PasswordChangeView, admin_login
+from diagnosis.views.login import admin_login
 from webapp.health import healthz
 
 urlpatterns = [
     path("healthz", healthz, name="healthz"),
-    path("accounts/login", LoginView.as_view(), name="login"),
-    path("accounts/logout", auth_views.LogoutView.as_view(), name="logout"),
-    path("accounts/password", PasswordChangeView.as_view(), name="password-change"),
+    path("", include("webapp.account_urls")),
     path("admin/login/", admin_login),
     path("admin/password_change/", RedirectView.as_view(pattern_name="password-change")),
     path("admin/", admin.site.urls),

@@ -104,7 +104,8 @@ def test_a_user_changes_her_own_password(client: Client, cast: Any) -> None:
     client.force_login(cast.hematologist)
     elsewhere = Client()
     elsewhere.force_login(cast.hematologist)
-    assert f'href="{reverse("password-change")}"' in client.get(reverse("diagnosis:worklist")).text
+    assert f'href="{reverse("diagnosis:account")}"' in client.get(reverse("diagnosis:worklist")).text
+    assert f'href="{reverse("password-change")}"' in client.get(reverse("diagnosis:account")).text
     assert client.get(reverse("password-change")).text.count('type="password"') == 3
 
     assert change(client, PASSWORD, NEW).status_code == 302

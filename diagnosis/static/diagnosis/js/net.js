@@ -1,5 +1,7 @@
 // How our scripts talk to the server: one fetch that says it is a script, and one answer to a session that ended.
 
+import { locked } from "./lock.js";
+
 /** Raised when the session has ended; the browser is already on its way to the log-in page. */
 export class LoggedOut extends Error {}
 
@@ -24,6 +26,11 @@ export async function request(url, options = {}) {
     headers: { "X-Requested-With": "leukoscope", ...options.headers },
   });
   if (response.status === 401) {
+    const answer = await response.json().catch(() => ({}));
+    if (answer.locked) {
+      await locked();
+      return request(url, options); // what was asked before the screen locked is asked again
+    }
     goToLogin();
     throw new LoggedOut("The session has ended.");
   }
