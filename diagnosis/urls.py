@@ -38,6 +38,7 @@ from diagnosis.views.reports import report_json, report_pdf, report_version
 from diagnosis.views.review import blind, retry, review, review_undo
 from diagnosis.views.review_several import reviews, reviews_undo
 from diagnosis.views.saved_views import view_delete, view_save
+from diagnosis.views.sign_out import amendment_abandon, amendment_open, sign_out, signed_report
 from diagnosis.views.sites import site, sites
 from diagnosis.views.trainings import training, training_live, trainings_live
 from diagnosis.views.upload import upload
@@ -64,6 +65,10 @@ urlpatterns: list[URLPattern] = [
     path("cases/<int:pk>/cells.json", cells_rows, name="cells-rows"),
     path("cases/<int:pk>/cells/read", cells_read, name="cells-read"),
     path("cases/<int:pk>/cells/undo", cells_undo, name="cells-undo"),
+    path("cases/<int:pk>/sign-out", sign_out, name="sign-out"),
+    path("cases/<int:pk>/sign-out/<int:number>", signed_report, name="signed-report"),
+    path("cases/<int:pk>/amendment", amendment_open, name="amendment-open"),
+    path("cases/<int:pk>/amendment/abandon", amendment_abandon, name="amendment-abandon"),
     path("cases/<int:pk>/report.pdf", report_pdf, name="report-pdf"),
     path("cases/<int:pk>/report.json", report_json, name="report-json"),
     path("cases/<int:pk>/reports/<int:number>.pdf", report_version, name="report-version"),

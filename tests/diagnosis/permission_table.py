@@ -48,6 +48,8 @@ READS = [
     ("cell-saliency", 200, 200, 200, 200, 404),
     ("history", 200, 200, 200, 200, 200),
     ("history-csv", 200, 200, 200, 200, 200),
+    ("sign-out", 403, 200, 200, 200, 404),
+    ("signed-report", 404, 404, 404, 404, 404),  # nobody has signed; test_sign_out_pages has others
     ("report-pdf", 200, 200, 200, 200, 404),
     ("report-json", 200, 200, 200, 200, 404),
     ("report-version", 404, 404, 404, 404, 404),  # of a number nobody has signed; test_report_pages has others
@@ -73,6 +75,9 @@ WRITES = [
     ("reviews", 403, 422, 422, 422, 404),
     ("reviews-undo", 403, 400, 400, 400, 404),
     ("retry", 302, 302, 302, 302, 404),
+    ("sign-out", 403, 422, 422, 422, 404),  # no conclusion is sent
+    ("amendment-open", 403, 422, 422, 422, 404),
+    ("amendment-abandon", 403, 422, 422, 422, 404),
     ("case-assign", 403, 302, 302, 302, 404),
     ("opinion-ask", 403, 422, 422, 422, 404),  # no colleague is named
     ("opinion-withdraw", 403, 302, 302, 302, 404),
@@ -99,7 +104,7 @@ OF_A_CASE = {"case-assign", "opinion-ask",
     "case", "case-facts", "case-live", "upload", "sample", "cells", "cells-rows", "cells-read", "cells-undo", "reviews",
     "reviews-undo",
 }  # fmt: skip
-OF_A_REPORT = {"report-pdf", "report-json"}
+OF_A_REPORT = {"report-pdf", "report-json", "sign-out", "amendment-open", "amendment-abandon"}
 OF_INTERFACES = {"interfaces", "token-create", "webhook-create"}
 OF_A_VERSION = {"promote", "judgement-live", "judge", "roll-back", "shadow", "retire"}
 OF_A_CELL = {"cell", "cell-saliency"}
@@ -124,7 +129,7 @@ def address(name: str, image: SmearImage) -> str:
             case=image.case, asked_by=someone, asked_of=someone
         )
         arguments = [opinion.pk]
-    elif name == "report-version":
+    elif name in ("report-version", "signed-report"):
         arguments = [image.case_id, 1]
     elif name == "token-revoke":
         arguments = [ApiToken.objects.get().pk]

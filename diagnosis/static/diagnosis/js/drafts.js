@@ -3,6 +3,7 @@
 const PREFIX = "leukoscope.draft.";
 
 const keyOf = (form) => PREFIX + form.dataset.draft;
+const fieldOf = (form) => form.dataset.draftField ?? "comment";
 
 function store(action) {
   try {
@@ -12,12 +13,15 @@ function store(action) {
   }
 }
 
-/** Put back what was typed into `form` (marked data-draft="<id>") and keep what is typed from now on. */
+/**
+ * Put back what was typed into `form` (marked data-draft="<id>") and keep what is typed from now on. Its text is in the
+ * field data-draft-field, else in "comment"; with data-draft-over it stands above what the server put there.
+ */
 export function keepDraft(form) {
   const kept = store((s) => JSON.parse(s.getItem(keyOf(form)) ?? "null"));
   if (kept) {
-    const comment = form.elements.namedItem("comment");
-    if (comment && !comment.value) comment.value = kept.comment ?? "";
+    const comment = form.elements.namedItem(fieldOf(form));
+    if (comment && (!comment.value || (kept.comment && "draftOver" in form.dataset))) comment.value = kept.comment ?? "";
     if (kept.label) {
       for (const radio of form.querySelectorAll("input[name=label]")) radio.checked = radio.value === kept.label;
       form.querySelector("details")?.setAttribute("open", "");
@@ -25,7 +29,7 @@ export function keepDraft(form) {
   }
   form.addEventListener("input", () => {
     const data = new FormData(form);
-    const draft = { comment: data.get("comment") ?? "", label: data.get("label") ?? "" };
+    const draft = { comment: data.get(fieldOf(form)) ?? "", label: data.get("label") ?? "" };
     store((s) => (draft.comment || draft.label ? s.setItem(keyOf(form), JSON.stringify(draft)) : s.removeItem(keyOf(form))));
   });
 }
