@@ -6,7 +6,7 @@ from django.db import transaction
 
 from diagnosis import permissions
 from diagnosis.models import Case, User
-from diagnosis.services import audit
+from diagnosis.services import audit, signed
 
 
 class AssignmentRefused(Exception):
@@ -23,12 +23,10 @@ def assign(*, user: User, case: Case, to: User | None, expected: int | None) -> 
     permissions.require(user, permissions.REVIEW, case)
     if to is not None and not permissions.can(to, permissions.REVIEW, case):
         raise AssignmentRefused("Choose a colleague of your laboratory who may review.")
-    locked = Case.objects.select_for_update(of=("self",)).select_related("assigned_to").get(pk=case.pk)
+    locked = signed.require_open(case, AssignmentRefused)
     wanted = to.pk if to is not None else None
     if locked.assigned_to_id == wanted:
         return locked
-    if locked.status != Case.Status.PRELIMINARY:
-        raise AssignmentRefused(f"{locked.accession_number} is signed out: nobody is to read it now.")
     if locked.assigned_to_id != expected:
         holder = locked.assigned_to.display_name if locked.assigned_to else "nobody"
         raise AssignmentRefused(

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from diagnosis import permissions
 from diagnosis.models import Case, Dispute, Review, SecondOpinion, SmearImage, User
-from diagnosis.services import audit
+from diagnosis.services import audit, signed
 
 LONGEST_QUESTION = 2000
 
@@ -63,9 +63,8 @@ def ask(
         raise ConsultationRefused("Choose a colleague of your laboratory who may review.")
     if of.pk == user.pk:
         raise ConsultationRefused("A second opinion is a colleague's: choose somebody else.")
-    # Locking the case first keeps a signature, and a second question to the same colleague, in order.
-    locked = Case.objects.select_for_update().get(pk=case.pk)
-    _require_open(locked)
+    # The lock of the case keeps a signature, and a second question to the same colleague, in order.
+    signed.require_open(case, ConsultationRefused)
     if image is not None and image.case_id != case.pk:
         raise ConsultationRefused("This image belongs to another case; reload the page.")
     unread = _unread_by(of, case, image)
@@ -118,12 +117,6 @@ def note_review(*, review: Review) -> None:
 
 
 # --- second opinions
-
-
-def _require_open(case: Case) -> None:
-    """Raise ConsultationRefused where the report is signed: nobody could answer."""
-    if case.status != Case.Status.PRELIMINARY:
-        raise ConsultationRefused("This case is signed out; open an amendment before you ask about it.")
 
 
 def _unread_by(reader: User, case: Case, image: SmearImage | None) -> set[str] | None:

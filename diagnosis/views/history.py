@@ -8,20 +8,22 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from diagnosis import selectors
+from diagnosis import selectors, worklist_selectors
 from diagnosis.forms import HistoryForm
+from diagnosis.models import SavedView
 from diagnosis.views.access import signed_in
+from diagnosis.views.saved_views import views_of
 
 A_PAGE = 25
 COLUMNS = (
     ("Case", "accession", "-accession"),
     ("Patient", "patient", "-patient"),
     ("Outcomes", "", ""),
-    ("Images", "", ""),
     ("Read", "", ""),
-    ("Specimen", "", ""),
+    ("Status", "", ""),
     ("Received", "-received", "received"),
-    ("Opened by", "", ""),
+    ("Reader", "", ""),
+    ("Specimen", "", ""),
 )
 """Heading, the order its first click gives, and the order of the second."""
 
@@ -35,6 +37,7 @@ def history(request: HttpRequest) -> HttpResponseBase:
     page = Paginator(selectors.history(user=request.user, filters=filters), A_PAGE).get_page(
         request.GET.get("page")
     )
+    page.object_list = worklist_selectors.with_work(page.object_list, user=request.user)
     context = {
         "section": "history",
         "form": form,
@@ -42,14 +45,15 @@ def history(request: HttpRequest) -> HttpResponseBase:
         "headings": [_heading(*column, filters.sort) for column in COLUMNS],
         "sort": filters.sort,
         "today": timezone.localdate(),
+        "views": views_of(user=request.user, page=SavedView.Page.HISTORY, query=request.GET.urlencode()),
     }
     return render(request, "diagnosis/history.html", context)
 
 
-def _heading(word: str, first: str, second: str, sort: str) -> dict[str, str | bool]:
+def _heading(word: str, first: str, second: str, sort: str) -> dict[str, str]:
     """A column heading: the order it stands in, as ARIA calls it, and the order a click gives."""
     direction = ""
     if first and sort in (first, second):
         direction = "descending" if sort.startswith("-") else "ascending"
     next_sort = second if sort == first else first
-    return {"word": word, "aria": direction, "next": next_sort, "numeric": word == "Images"}
+    return {"word": word, "aria": direction, "next": next_sort}
