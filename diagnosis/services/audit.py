@@ -31,27 +31,49 @@ def record(
     The event is a link of the chain, which stays locked till the transaction ends: record last, after whatever
     locks other rows.
     """
-    told = {**(detail or {}), **_changes(old, new)}
-    origin = audit_origin.current()
     event = AuditEvent(
         action=action,
         actor=actor,
         laboratory=laboratory,
-        address=origin.address if origin is not None else None,
         object_type=(obj._meta.model_name or "") if obj is not None else "",
         object_id=str(obj.pk) if obj is not None else "",
-        # As the database gives it back: tuples are lists there, and every key is a text.
-        detail=json.loads(json.dumps(told, allow_nan=False)),
     )
-    audit_chain.append([event])
-    if origin is not None:
-        origin.recorded += 1
-    return event
+    return _add(event, {**(detail or {}), **_changes(old, new)})
+
+
+def record_opening(
+    *,
+    action: str,
+    actor: User,
+    object_type: str = "",
+    object_id: str = "",
+    detail: Mapping[str, Any] | None = None,
+) -> AuditEvent:
+    """Add the event of somebody looking at a page or picture of her laboratory, of an object where one is named."""
+    event = AuditEvent(
+        action=action,
+        actor=actor,
+        laboratory_id=actor.laboratory_id,
+        object_type=object_type,
+        object_id=object_id,
+    )
+    return _add(event, detail or {})
 
 
 def record_login(*, user: User) -> AuditEvent:
     """Add the event of a person logging in."""
     return record(action="login", actor=user, laboratory=user.laboratory, obj=user)
+
+
+def _add(event: AuditEvent, detail: Mapping[str, Any]) -> AuditEvent:
+    origin = audit_origin.current()
+    event.address = origin.address if origin is not None else None
+    # As the database gives it back: tuples are lists there, and every key is a text.
+    event.detail = json.loads(json.dumps(detail, allow_nan=False))
+    audit_chain.append([event])
+    if origin is not None:
+        origin.recorded += 1
+    return event
 
 
 def _changes(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from diagnosis.models import AuditEvent, AuditHead
+from diagnosis.models import AuditEvent, AuditHead, Laboratory, User
 from diagnosis.services.audit_origin import normal_address
 
 logger = logging.getLogger(__name__)
@@ -70,6 +70,7 @@ def append(events: Sequence[AuditEvent]) -> None:
     if not events:
         return
     with transaction.atomic(savepoint=False):
+        _hold_named(events)
         _append(_locked_head(), events)
 
 
@@ -126,6 +127,25 @@ def ensure_begun() -> None:
     if not AuditHead.objects.filter(pk=HEAD).exists() and AuditEvent.objects.exists():
         with transaction.atomic(savepoint=False):
             _locked_head()
+
+
+def _hold_named(events: Sequence[AuditEvent]) -> None:
+    """Keep whom the events name from being locked by others until the transaction ends.
+
+    PostgreSQL checks foreign keys by such a hold when it commits, when the head is locked already: whoever has locked
+    an account and waits for the head would wait for ever.
+    """
+    if connection.vendor != "postgresql":
+        return
+    people = sorted({event.actor_id for event in events if event.actor_id is not None})
+    laboratories = sorted({event.laboratory_id for event in events if event.laboratory_id is not None})
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"WITH held AS (SELECT 1 FROM {User._meta.db_table} WHERE id = ANY(%s) FOR KEY SHARE), "
+            f"kept AS (SELECT 1 FROM {Laboratory._meta.db_table} WHERE id = ANY(%s) FOR KEY SHARE) "
+            "SELECT (SELECT count(*) FROM held) + (SELECT count(*) FROM kept)",
+            [people, laboratories],
+        )
 
 
 def _append(found: AuditHead, events: Iterable[AuditEvent]) -> None:

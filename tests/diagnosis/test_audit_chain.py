@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import DatabaseError, connection, transaction
 
-from diagnosis.models import AuditEvent, AuditHead
+from diagnosis.models import AuditEvent, AuditHead, User
 from diagnosis.services import audit, audit_chain, audit_origin, audit_triggers
 
 pytestmark = pytest.mark.django_db
@@ -227,6 +228,37 @@ def test_threads_do_not_tear_the_chain() -> None:
         range(1, 21)
     )
     assert AuditHead.objects.get().sequence == 20
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_locked_account_and_a_locked_head_do_not_wait_for_each_other(cast: Any) -> None:
+    """One locks her account and then records; the other records in her name, and commits meanwhile."""
+    person = cast.hematologist
+    problems: list[Exception] = []
+    locked = threading.Event()
+
+    def lock_first() -> None:
+        try:
+            with transaction.atomic():
+                User.objects.select_for_update().get(pk=person.pk)
+                locked.set()
+                time.sleep(0.3)
+                audit.record(action="told", actor=person, laboratory=person.laboratory)
+        except DatabaseError as error:
+            problems.append(error)
+        finally:
+            locked.set()
+            connection.close()
+
+    thread = threading.Thread(target=lock_first)
+    thread.start()
+    locked.wait(10)
+    with transaction.atomic():
+        audit.record(action="told", actor=person, laboratory=person.laboratory)
+        time.sleep(0.6)
+    thread.join()
+    assert problems == []
+    assert AuditHead.objects.get().sequence == 2
 
 
 @pytest.mark.django_db(transaction=True)
