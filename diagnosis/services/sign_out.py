@@ -204,7 +204,7 @@ def _store(user: User, case: Case, found: Check, number: int, conclusion: str) -
     content: Content = {**found.content, "conclusion": conclusion, "number": number, "made_at": utc(now)}
     content["status"] = report_content.FINAL if number == 1 else report_content.AMENDED
     content["amendment"] = _amendment(case, content)
-    content["signature"] = _signature(user, found, number, now)
+    content["signature"] = signature = _signature(user, found, number, now)
     sha256 = report_content.sha256_of(content)
     case.status = content["status"]
     reason = case.amending_reason if number > 1 else ""
@@ -221,9 +221,9 @@ def _store(user: User, case: Case, found: Check, number: int, conclusion: str) -
         case=case,
         number=number,
         signer=user,
-        signer_name=content["signature"]["name"],
-        signer_role=content["signature"]["role"],
-        meaning=content["signature"]["meaning"],
+        signer_name=signature["name"],
+        signer_role=signature["role"],
+        meaning=signature["meaning"],
         conclusion=conclusion,
         reason=reason,
         content=content,

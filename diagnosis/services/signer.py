@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from django.apps import apps
+from allauth.mfa.models import Authenticator
 
 from diagnosis.models import User
-from diagnosis.services import guessing
+from diagnosis.services import accounts, guessing
 
 WRONG_PASSWORD: Final = "The password is not right; type it again."
 WRONG_CODE: Final = "The one-time code is not right, or was used already; type the next one."
-NO_PASSWORD: Final = (
-    "Your account has no password here, and a signature asks for it: "
-    "set one, or ask an administrator for one."
+NO_SECRET: Final = (
+    "A signature asks for your password or a one-time code, and your account has neither here: "
+    "set up an authenticator app on the page of your account."
 )
 REFUSED_ACTION: Final = "signature_failed"
+
+_CODES: Final = (Authenticator.Type.TOTP, Authenticator.Type.RECOVERY_CODES)
 
 
 class IdentityRefused(Exception):
@@ -28,9 +30,14 @@ class IdentityRefused(Exception):
         self.wait = wait
 
 
+def needs_password(user: User) -> bool:
+    """Whether a password is asked for: people of single sign-on may have none here, and sign with a code alone."""
+    return user.has_usable_password()
+
+
 def needs_code(user: User) -> bool:
     """Whether a one-time code is asked for: of those who have an authenticator app."""
-    return _has_factor(user, "totp")
+    return Authenticator.Type.TOTP in accounts.second_factors(user=user)
 
 
 def confirm(*, user: User, password: str, code: str = "", address: str) -> None:
@@ -44,12 +51,13 @@ def confirm(*, user: User, password: str, code: str = "", address: str) -> None:
         raise IdentityRefused(
             f"Too many wrong passwords: try again in {minutes} minute{'s' if minutes > 1 else ''}.", wait=wait
         )
-    if not user.has_usable_password():
-        raise IdentityRefused(NO_PASSWORD)
-    if not user.check_password(password):
+    has_app = needs_code(user)
+    if not needs_password(user) and not has_app:
+        raise IdentityRefused(NO_SECRET)
+    if needs_password(user) and not user.check_password(password):
         _count(user, address)
         raise IdentityRefused(WRONG_PASSWORD)
-    if needs_code(user) and not _is_code_of(user, code.strip()):
+    if has_app and not _is_code_of(user, code.strip()):
         _count(user, address)
         raise IdentityRefused(WRONG_CODE, field="code")
     guessing.forget_failures(username=user.get_username(), address=address)
@@ -59,20 +67,12 @@ def _count(user: User, address: str) -> None:
     guessing.record_failure(username=user.get_username(), address=address, action=REFUSED_ACTION)
 
 
-def _has_factor(user: User, kind: str) -> bool:
-    if not apps.is_installed("allauth.mfa"):
-        return False
-    from allauth.mfa.models import Authenticator
-
-    return Authenticator.objects.filter(user=user, type=kind).exists()
-
-
 def _is_code_of(user: User, code: str) -> bool:
-    """Whether it is a code of the user's app, or one of her recovery codes, which is used up."""
-    from allauth.mfa.models import Authenticator
-
-    for authenticator in Authenticator.objects.filter(user=user, type__in=["totp", "recovery_codes"]):
-        if code and authenticator.wrap().validate_code(code):
+    """Whether it is a code of the user's app, or one of her recovery codes, which is used up by it."""
+    if not code:
+        return False
+    for authenticator in Authenticator.objects.filter(user=user, type__in=_CODES):
+        if authenticator.wrap().validate_code(code):
             authenticator.record_usage()
             return True
     return False

@@ -165,6 +165,7 @@ def _to_sign(request: HttpRequest, case: Case, entered: Entered) -> dict[str, An
         "shown": json.dumps(report_changes.parts(found.content), separators=(",", ":")),
         "meaning": signing.MEANING if number == 1 else signing.AMENDED_MEANING,
         "signer_name": f"{request.user.title} {request.user.display_name}".strip(),
+        "needs_password": signer.needs_password(request.user),
         "needs_code": signer.needs_code(request.user),
         "unsure": [image.position for image in found.unsure],
         "failed": [image.position for image in found.failed_but_read],

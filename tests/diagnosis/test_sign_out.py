@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
+from allauth.mfa.totp.internal import auth as totp
 from django.core.exceptions import PermissionDenied
 from django.http import Http404
 
@@ -188,11 +191,54 @@ def test_guessing_is_braked_and_the_right_password_waits_too(cast, ready):
     assert sign(cast.hematologist, ready, address="192.0.2.2").number == 1
 
 
-def test_an_account_without_a_password_is_told_so(cast, ready):
+@pytest.fixture
+def clock(monkeypatch) -> None:
+    """Codes hold for half a minute, which must not end between a test's two steps: their clock stands still."""
+    monkeypatch.setattr(totp, "time", SimpleNamespace(time=lambda: 1_800_000_000))
+
+
+@pytest.fixture
+def app(cast, clock) -> str:
+    """The secret of the hematologist's authenticator app."""
+    secret = totp.generate_totp_secret()
+    totp.TOTP.activate(cast.hematologist, secret)
+    return secret
+
+
+def code_of(secret: str) -> str:
+    """What the app shows now."""
+    return totp.format_hotp_value(totp.hotp_value(secret, next(totp.yield_hotp_counters_from_time())))
+
+
+def test_who_has_an_authenticator_app_gives_its_code_too_and_each_once(cast, ready, app):
+    code = code_of(app)
+    for wrong in ("", "000000" if code != "000000" else "111111"):
+        with pytest.raises(IdentityRefused, match="one-time code is not right") as refused:
+            sign(cast.hematologist, ready, code=wrong)
+        assert refused.value.field == "code"
+    with pytest.raises(IdentityRefused, match="password is not right"):
+        sign(cast.hematologist, ready, code=code, password="wrong")
+    assert sign(cast.hematologist, ready, code=code).number == 1
+    sign_out.open_amendment(user=cast.hematologist, case=ready, reason="x")
+    with pytest.raises(IdentityRefused, match="was used already"):
+        sign(cast.hematologist, ready, "Another.", code=code)
+
+
+def test_a_signature_that_is_refused_for_the_case_uses_no_code_up(cast, ready, app):
+    code = code_of(app)
+    with pytest.raises(SignOutRefused, match="no longer as this page showed it"):
+        sign(cast.hematologist, ready, code=code, shown={})
+    assert sign(cast.hematologist, ready, code=code).number == 1
+
+
+def test_an_account_of_single_sign_on_signs_by_its_app_and_without_one_is_told_so(cast, ready, clock):
     cast.hematologist.set_unusable_password()
     cast.hematologist.save()
-    with pytest.raises(IdentityRefused, match="no password here"):
+    with pytest.raises(IdentityRefused, match="your account has neither here"):
         sign(cast.hematologist, ready)
+    secret = totp.generate_totp_secret()
+    totp.TOTP.activate(cast.hematologist, secret)
+    assert sign(cast.hematologist, ready, password="", code=code_of(secret)).number == 1
 
 
 @pytest.mark.parametrize(("who", "refusal"), [("technician", PermissionDenied), ("outsider", Http404)])
