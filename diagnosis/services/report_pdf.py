@@ -51,7 +51,9 @@ def render(*, document: Document, pictures: Mapping[str, Pictures]) -> bytes:
         for template in TEMPLATES.glob("*.typ"):
             (folder / template.name).write_bytes(template.read_bytes())
         (folder / "sheet.json").write_text(json.dumps(sheet), encoding="utf-8")
-        (folder / "pictures.json").write_text(json.dumps(_lay_out(folder, pictures)), encoding="utf-8")
+        (folder / "pictures.json").write_text(
+            json.dumps(_lay_out(folder, document, pictures)), encoding="utf-8"
+        )
         return _typeset(folder, int(made.timestamp()))
 
 
@@ -69,11 +71,14 @@ def _typeset(folder: Path, made_at: int) -> bytes:
     return (folder / "report.pdf").read_bytes()
 
 
-def _lay_out(folder: Path, pictures: Mapping[str, Pictures]) -> dict[str, Any]:
-    """Write the pictures for Typst to find; image id -> the names of its files."""
+def _lay_out(folder: Path, document: Document, pictures: Mapping[str, Pictures]) -> dict[str, Any]:
+    """Write the pictures for Typst to find; position of an image -> the names of its files."""
     names: dict[str, Any] = {}
-    for number, (key, one) in enumerate(pictures.items()):
-        plain, overlay = f"{number}.jpg", f"{number}-overlay.jpg"
+    for image in document["content"]["images"]:
+        one, key = pictures.get(image["id"]), str(image["position"])
+        if one is None:
+            continue
+        plain, overlay = f"{key}.jpg", f"{key}-overlay.jpg"
         (folder / plain).write_bytes(one.plain)
         if one.overlay is not None:
             (folder / overlay).write_bytes(one.overlay)

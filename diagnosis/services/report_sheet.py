@@ -172,7 +172,7 @@ def _image(one: ImagePart) -> dict[str, Any]:
     drawn = "drawn by software, no patient's; " if one["is_drawn"] else ""
     notes = "".join(f"; {note}" for note in one["notes"])
     return {
-        "id": one["id"],
+        "key": str(one["position"]),
         "head": f"Image {one['position']}",
         "name": one["name"],
         "mark": wording.SUSPECTED_MARK if outcome["suspected"] else _MARKS[outcome["kind"]],

@@ -20,6 +20,7 @@ A_PIECE: Final = 10
 
 ZERO_WIDTH_SPACE: Final = "\u200b"
 _LONG: Final = re.compile(rf"[^\s{ZERO_WIDTH_SPACE}]{{{LONGEST_WORD + 1},}}")
+_HASH: Final = re.compile("[0-9a-f]{64}")
 _INVISIBLE: Final = frozenset("\u00ad\u200b\u200c\u200d\ufe0e\ufe0f")
 """They change how their neighbours look, and are left out without loss."""
 
@@ -48,7 +49,10 @@ def _shown() -> frozenset[int]:
     """Code points that the font has in both weights."""
     from fontTools.ttLib import TTFont
 
-    tables = [set(TTFont(font_folder() / name, lazy=True).getBestCmap()) for name in FONTS]
+    tables = []
+    for name in FONTS:
+        with TTFont(font_folder() / name, lazy=True) as font:
+            tables.append(set(font.getBestCmap()))
     return frozenset(set.intersection(*tables))
 
 
@@ -75,8 +79,11 @@ def _sign(sign: str) -> str:
 
 
 def _breakable(text: str) -> str:
-    """The text with places to break at in words that no line could hold."""
-    return _LONG.sub(lambda found: ZERO_WIDTH_SPACE.join(_pieces(found[0])), text)
+    """The text with places to break at in words that no line could hold; a hash has its place and is copied whole."""
+    return _LONG.sub(
+        lambda found: found[0] if _HASH.fullmatch(found[0]) else ZERO_WIDTH_SPACE.join(_pieces(found[0])),
+        text,
+    )
 
 
 def _pieces(word: str) -> list[str]:
