@@ -17,7 +17,8 @@ _A_BATCH = 1000
 
 def packed(embedding: npt.NDArray[np.float32] | None) -> bytes:
     """A vector as its column keeps it: little-endian float16; empty for none, or for one that is not finite."""
-    values = np.asarray([] if embedding is None else embedding, "<f2")
+    with np.errstate(over="ignore"):
+        values = np.asarray([] if embedding is None else embedding, "<f2")
     return values.tobytes() if np.isfinite(values).all() else b""
 
 

@@ -33,6 +33,12 @@ def wording_of(name: str) -> str:
     return str(getattr(wording, name))
 
 
+@register.simple_tag
+def review_words() -> list[tuple[str, str]]:
+    """The classes a reader may give, each with its word."""
+    return list(wording.REVIEW_WORDS.items())
+
+
 @register.filter
 def as_json(value: Any) -> str:
     """A value as JSON, for a data attribute (escaped there as any text)."""

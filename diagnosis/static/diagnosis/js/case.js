@@ -1,8 +1,10 @@
 // The case page: which image is selected, its reading panel, its place in the address, and the keys.
 
-import { keepDraft, dropDraft } from "./drafts.js";
+import { Clocks } from "./clock.js";
+import { dropDraft, dropLabel, keepDraft } from "./drafts.js";
 import { bindKeys } from "./keys.js";
 import { LoggedOut, UNREACHABLE, announce, parseFragment, request } from "./net.js";
+import { Several } from "./several.js";
 import { Stage } from "./stage.js";
 import { UploadList, acceptFiles } from "./upload.js";
 
@@ -22,6 +24,7 @@ for (const picture of strip.querySelectorAll("img")) mark(picture, picture.compl
 const stage = new Stage(document.getElementById("stage"));
 const caseTitle = document.title;
 let selected = panel().dataset.image;
+const clocks = new Clocks();
 let loading = null;
 
 // --- selecting an image ---------------------------------------------------------------------------------------
@@ -88,8 +91,9 @@ function replacePanel(html) {
 function readPanel() {
   const now = panel();
   for (const form of now.querySelectorAll("form[data-draft]")) keepDraft(form);
-  const { image: id, file, name, processed, overlays, revision } = now.dataset;
-  const cells = id ? frameOf(id)?.dataset.cells : "";
+  const { image: id, file, name, processed, overlays, revision, cells = "" } = now.dataset;
+  const clock = now.querySelector("form[data-clock]")?.dataset.clock;
+  clocks.start(clock ? `${clock} ${id} ${revision}` : "");
   const reserved = "reserved" in now.dataset;
   if (id) stage.show({ id, file, name, cells, revision, processed, overlays: JSON.parse(overlays || "{}"), reserved });
 }
@@ -136,13 +140,15 @@ document.addEventListener("htmx:afterSettle", (event) => {
   if (said) announce(said);
 });
 
-// --- reading: agree, overrule, try again ----------------------------------------------------------------------
+// --- reading: her own class, agree, overrule, cannot tell, take back, try again ----------------------------------------------------------------------
 
 document.addEventListener("submit", async (event) => {
   const form = event.target;
   if (!form.matches("#panel form")) return;
   event.preventDefault();
   const buttons = form.querySelectorAll("button");
+  const seconds = form.elements.namedItem("seconds");
+  if (seconds) seconds.value = clocks.seconds.toFixed(1);
   const body = new FormData(form, event.submitter);
   buttons.forEach((button) => (button.disabled = true));
   try {
@@ -151,7 +157,7 @@ document.addEventListener("submit", async (event) => {
       const said = await response.json().catch(() => null);
       return complain(said?.message ?? "The server could not record this; what you typed is kept. Try again.");
     }
-    if (response.ok && form.dataset.draft) dropDraft(form);
+    if (response.ok && form.dataset.draft) (form.matches(".blindly") ? dropLabel : dropDraft)(form);
     if (form.elements.namedItem("image")?.value !== selected) return; // the reader has gone on already
     replacePanel(await response.text());
     if (response.ok) announce(panel().dataset.said ?? "");
@@ -165,24 +171,58 @@ document.addEventListener("submit", async (event) => {
 
 // O, an arrow, Enter: overruled without a mouse.
 document.addEventListener("keydown", (event) => {
-  if (event.key !== "Enter" || !event.target.matches("#overrule input[name=label]")) return;
+  if (event.key !== "Enter" || !event.target.matches("#panel .choices input[name=label]")) return;
   event.preventDefault();
-  panel().querySelector("#overrule button").click();
+  event.target.closest("fieldset").querySelector("button").click();
 });
 
-function agree() {
-  const button = panel().querySelector("button[value=agree]:not(:disabled)");
+/** Press a button or link of the panel, if it is there. */
+function press(selector) {
+  const button = panel().querySelector(`${selector}:not(:disabled)`);
   if (!button) return false;
   button.click();
 }
 
-function overrule() {
-  const choices = panel().querySelector("#overrule");
-  if (!choices) return false;
-  choices.open = true;
-  (choices.querySelector("input:checked") ?? choices.querySelector("input")).focus();
-  choices.querySelector("fieldset").scrollIntoView({ block: "nearest" });
+const decide = (verdict) => press(`.decide button[value=${verdict}]`);
+
+/** Choose the class of this number; Enter then gives it. */
+function choose(number) {
+  const radio = panel().querySelectorAll(".choices input[name=label]")[number - 1];
+  if (!radio) return false;
+  radio.closest("details")?.setAttribute("open", "");
+  radio.checked = true;
+  radio.dispatchEvent(new Event("input", { bubbles: true }));
+  radio.focus();
 }
+
+function overrule() {
+  const choices = panel().querySelector("#overrule") ?? panel().querySelector("#own-class");
+  if (!choices) return false;
+  choices.closest("details")?.setAttribute("open", "");
+  (choices.querySelector("input:checked") ?? choices.querySelector("input")).focus();
+  (choices.querySelector("fieldset") ?? choices).scrollIntoView({ block: "nearest" });
+}
+
+// --- several images at once -----------------------------------------------------------------------------------
+
+const bar = document.getElementById("several");
+const several = bar && new Several(strip, bar, () => {
+  refreshLive();
+  if (selected) loadPanel();
+});
+
+/** Undo what was done last: several readings, or the reader's own of this image. */
+function undo() {
+  if (several?.canUndo) return void several.undo();
+  return press(".takeback button");
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.key.toLowerCase() !== "z" || !(event.ctrlKey || event.metaKey) || event.shiftKey || event.altKey) return;
+  if (event.target.matches?.("textarea, input:not([type=radio], [type=checkbox], [type=range])")) return;
+  if (document.querySelector("dialog[open]") || undo() === false) return;
+  event.preventDefault();
+});
 
 // --- uploads --------------------------------------------------------------------------------------------------
 
@@ -225,8 +265,14 @@ bindKeys({
   p: () => stage.toggleProcessed(),
   z: () => stage.fit(), 0: () => stage.fit(),
   "+": () => stage.zoom(1.5), "=": () => stage.zoom(1.5), "-": () => stage.zoom(1 / 1.5),
-  a: agree,
+  a: () => decide("agree"),
   o: overrule,
+  u: () => decide("unsure"),
+  ...Object.fromEntries([1, 2, 3, 4, 5, 6, 7, 8, 9].map((number) => [number, () => choose(number)])),
+  r: () => press("#compare"),
+  x: () => several && selected && several.toggle(selected),
+  b: () => (several?.count ? several.focus() : false),
+  Escape: () => (several?.count ? several.clear() : false),
   "?": () => document.getElementById("keys").showModal(),
 });
 

@@ -22,8 +22,9 @@ export function keepDraft(form) {
   if (kept) {
     const comment = form.elements.namedItem(fieldOf(form));
     if (comment && (!comment.value || (kept.comment && "draftOver" in form.dataset))) comment.value = kept.comment ?? "";
-    if (kept.label) {
-      for (const radio of form.querySelectorAll("input[name=label]")) radio.checked = radio.value === kept.label;
+    const radios = [...form.querySelectorAll("input[name=label]")];
+    if (radios.some((radio) => radio.value === kept.label)) {
+      for (const radio of radios) radio.checked = radio.value === kept.label;
       form.querySelector("details")?.setAttribute("open", "");
     }
   }
@@ -32,6 +33,13 @@ export function keepDraft(form) {
     const draft = { comment: data.get(fieldOf(form)) ?? "", label: data.get("label") ?? "" };
     store((s) => (draft.comment || draft.label ? s.setItem(keyOf(form), JSON.stringify(draft)) : s.removeItem(keyOf(form))));
   });
+}
+
+/** Forget the class that was chosen in `form`, for it was recorded, and keep the comment for the review after it. */
+export function dropLabel(form) {
+  const comment = form.elements.namedItem("comment")?.value ?? "";
+  if (!comment) return dropDraft(form);
+  store((s) => s.setItem(keyOf(form), JSON.stringify({ comment, label: "" })));
 }
 
 /** Forget the draft of `form`: it was recorded. */

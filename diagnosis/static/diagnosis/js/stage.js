@@ -76,7 +76,7 @@ export class Stage {
   }
 
   toggleCells() {
-    if (!this.#subject) return;
+    if (!this.#subject?.cells) return;
     this.#boxed = !this.#boxed;
     announce(this.#boxed ? "Cells shown" : "Cells hidden");
     this.#remember();
@@ -174,7 +174,7 @@ export class Stage {
     this.overlayButton.setAttribute("aria-pressed", String(on));
     this.processedButton.disabled = !this.#subject?.processed;
     this.processedButton.setAttribute("aria-pressed", String(this.#viewer.mode === "processed"));
-    this.cellsButton.disabled = !this.#subject;
+    this.cellsButton.disabled = !this.#subject?.cells;
     this.cellsButton.setAttribute("aria-pressed", String(this.#boxed));
     for (const button of this.methodButtons) {
       button.disabled = !(button.dataset.method in overlays);
