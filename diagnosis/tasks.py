@@ -7,7 +7,7 @@ from uuid import UUID
 
 from celery import shared_task
 
-from diagnosis.services import analyze, idempotency, judging, shadow, upkeep, webhook_delivery
+from diagnosis.services import analyze, audit_verification, idempotency, judging, shadow, upkeep, webhook_delivery
 
 
 @shared_task(name="diagnosis.tasks.analyze_image")  # type: ignore[untyped-decorator]
@@ -35,6 +35,13 @@ def remove_orphans() -> None:
 def deliver_webhooks() -> None:
     """Send the webhook deliveries that are due. Safe at any time and twice at once."""
     webhook_delivery.deliver()
+
+
+# Acknowledged before it runs: a long chain takes longer than any message may stay unacknowledged.
+@shared_task(name="diagnosis.tasks.verify_audit", acks_late=False)  # type: ignore[untyped-decorator]
+def verify_audit(actor_id: int | None = None) -> None:
+    """Verify the audit once a day, or because somebody asked, and keep the result. Twice does no harm."""
+    audit_verification.run(actor_id=actor_id)
 
 
 # Acknowledged before it runs: a trial takes longer than any message may stay unacknowledged, and the study in the

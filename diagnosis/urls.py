@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import URLPattern, path
 
 from diagnosis.views.account import account, idle_live, second_factor, sessions_end
+from diagnosis.views.audit import audit, audit_csv, audit_verify
 from diagnosis.views.case import case, case_live, sample
 from diagnosis.views.case_facts import facts
 from diagnosis.views.cell import cell, image_cells
@@ -89,6 +90,9 @@ urlpatterns: list[URLPattern] = [
     path("images/<uuid:pk>/retry", retry, name="retry"),
     path("history", history, name="history"),
     path("history.csv", history_csv, name="history-csv"),
+    path("audit", audit, name="audit"),
+    path("audit.csv", audit_csv, name="audit-csv"),
+    path("audit/verify", audit_verify, name="audit-verify"),
     path("models", models, name="models"),
     path("models/trainings/live", trainings_live, name="trainings-live"),
     path("models/trainings/<uuid:pk>", training, name="training"),

@@ -207,6 +207,10 @@ MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_RATE_LIMITS = {"webauthn_login": "60/m/ip"}
 MFA_TOTP_ISSUER = "Leukoscope"
 MFA_TOTP_TOLERANCE = 1  # clocks of telephones and servers differ
+MFA_FORMS = {
+    "authenticate": "diagnosis.second_factor_forms.AuthenticateForm",
+    "reauthenticate": "diagnosis.second_factor_forms.ReauthenticateForm",
+}
 MFA_ALLOW_UNVERIFIED_EMAIL = True  # no address is ever verified here
 SOCIALACCOUNT_ADAPTER = "diagnosis.account_adapters.SingleSignOnAdapter"
 SOCIALACCOUNT_PROVIDERS: dict[str, Any] = (
@@ -270,6 +274,7 @@ CELERY_TASK_ROUTES = {
     "diagnosis.tasks.analyze_image": {"queue": "analysis"},
     "diagnosis.tasks.sweep": {"queue": "upkeep"},
     "diagnosis.tasks.remove_orphans": {"queue": "upkeep"},
+    "diagnosis.tasks.verify_audit": {"queue": "upkeep"},
     "diagnosis.tasks.deliver_webhooks": {"queue": "upkeep"},
     "diagnosis.tasks.judge_version": {"queue": "training"},
     "diagnosis.tasks.run_shadows": {"queue": "training"},
@@ -317,6 +322,11 @@ CELERY_BEAT_SCHEDULE = {
         "task": "diagnosis.tasks.deliver_webhooks",
         "schedule": 10.0,
         "options": {"queue": "upkeep", "expires": 10.0},
+    },
+    "verify-audit": {
+        "task": "diagnosis.tasks.verify_audit",
+        "schedule": 3600.0,  # it does so once a day
+        "options": {"queue": "upkeep", "expires": 3600.0},
     },
     "remove-orphans": {
         "task": "diagnosis.tasks.remove_orphans",

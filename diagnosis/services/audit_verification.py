@@ -5,8 +5,10 @@ It reads row by row, in constant memory, while others go on adding events.
 
 from __future__ import annotations
 
+import datetime
 import heapq
 import hmac
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,12 +17,16 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection
+from django.utils import timezone
 
 from diagnosis.models import AuditEvent, AuditHead, SignOut, User
 from diagnosis.services import audit, audit_chain, audit_triggers
 from diagnosis.services.audit_chain import A_BATCH, FIELDS
 
+logger = logging.getLogger(__name__)
+
 VERIFY = "verify_audit"
+A_DAY = datetime.timedelta(hours=23)
 LOOKED_AHEAD = 10_000
 """How many rows are looked through for an event that does not stand in its place."""
 
@@ -92,6 +98,7 @@ def keep_result(found: Verification, *, actor: User | None = None) -> AuditEvent
         laboratory=None,
         detail={
             "whole": found.is_whole,
+            "broken_at": found.broken_at,
             "events": found.events,
             "older": found.older,
             "head": f"{found.sequence}:{found.mac}",
@@ -99,6 +106,21 @@ def keep_result(found: Verification, *, actor: User | None = None) -> AuditEvent
             "seconds": round(found.seconds, 1),
         },
     )
+
+
+def run(*, actor_id: int | None = None) -> Verification | None:
+    """Verify and keep the result, for the clock or for who pressed the button; what is wrong is in the log too.
+
+    The clock asks every hour, for it does not know when it asked last: None where a day has not gone by.
+    """
+    newest = newest_result()
+    if actor_id is None and newest is not None and timezone.now() - newest.at < A_DAY:
+        return None
+    found = verify()
+    for problem in found.problems:
+        logger.error("The audit is not whole: %s", problem)
+    keep_result(found, actor=User.objects.filter(pk=actor_id).first() if actor_id is not None else None)
+    return found
 
 
 def newest_result() -> AuditEvent | None:

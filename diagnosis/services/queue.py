@@ -102,6 +102,18 @@ def send_shadows(analysis_id: UUID) -> bool:
     return True
 
 
+def send_verification(*, actor_id: int) -> bool:
+    """Send the task that verifies the audit; False when the broker is away."""
+    from diagnosis.tasks import verify_audit
+
+    try:
+        verify_audit.apply_async(kwargs={"actor_id": actor_id}, expires=TRIAL_EXPIRES_SECONDS)
+    except _broker_errors() as error:
+        logger.warning("The broker did not take the verification of the audit. %s", error)
+        return False
+    return True
+
+
 def waiting_messages(queue: str = ANALYSIS_QUEUE) -> int | None:
     """How many messages of a queue no worker has taken; None when the broker does not answer."""
     try:

@@ -52,7 +52,16 @@ READS = [
     ("signed-report", 404, 404, 404, 404, 404),  # nobody has signed; test_sign_out_pages has others
     ("report-pdf", 200, 200, 200, 200, 404),
     ("report-json", 200, 200, 200, 200, 404),
-    ("report-version", 404, 404, 404, 404, 404),  # of a number nobody has signed; test_report_pages has others
+    (
+        "report-version",
+        404,
+        404,
+        404,
+        404,
+        404,
+    ),  # of a number nobody has signed; test_report_pages has others
+    ("audit", 403, 403, 200, 200, 403),
+    ("audit-csv", 403, 403, 200, 200, 403),
     ("models", 403, 200, 200, 200, 200),
     ("bundle-evidence", 403, 200, 200, 200, 404),
     ("trainings-live", 403, 200, 200, 200, 200),
@@ -63,6 +72,10 @@ READS = [
     ("promote", 403, 403, 403, 200, 404),
     ("judgement-live", 403, 403, 403, 204, 404),
     ("interfaces", 403, 403, 200, 200, 403),
+    ("laboratory", 403, 403, 200, 200, 403),
+    ("account", 200, 200, 200, 200, 200),
+    ("second-factor", 200, 200, 200, 200, 200),
+    ("idle-live", 200, 200, 200, 200, 200),
 ]
 
 WRITES = [
@@ -85,6 +98,7 @@ WRITES = [
     ("view-delete", 404, 404, 404, 404, 404),  # nobody's view; test_saved_views has others
     ("cells-read", 403, 400, 400, 400, 404),
     ("cells-undo", 403, 400, 400, 400, 404),
+    ("audit-verify", 403, 403, 302, 302, 403),
     ("judge", 403, 403, 403, 302, 404),
     ("roll-back", 403, 403, 403, 302, 404),
     ("shadow", 403, 403, 403, 302, 404),
@@ -95,14 +109,79 @@ WRITES = [
     ("webhook-remove", 403, 403, 302, 302, 404),
     ("webhook-test", 403, 403, 302, 302, 404),
     ("delivery-retry", 403, 403, 302, 302, 404),
+    ("laboratory", 403, 403, 422, 422, 403),  # no name is given
+    ("account", 302, 302, 302, 302, 302),  # one's own
+    ("sessions-end", 302, 302, 302, 302, 302),  # one's own
 ]
 
-PLAIN = {"worklist", "queue-live", "worklist-live", "view-save", "case-new", "history", "history-csv", "models", "trainings-live", "sites"}
+# --- logging in, one's own second factors (webapp.account_urls), and what is beside the application
+
+OPEN = [
+    # name, method, stranger, then anybody who is logged in: none of these knows roles or laboratories
+    ("healthz", "GET", 200, 200),
+    ("login", "GET", 200, 302),
+    ("account_login", "GET", 200, 302),
+    ("logout", "POST", 302, 302),
+    ("account_logout", "POST", 302, 302),
+    ("account_inactive", "GET", 403, 403),
+    ("password-change", "GET", 302, 200),
+    ("account_reauthenticate", "GET", 302, 200),
+    ("mfa_reauthenticate", "GET", 302, 302),  # who has no second factor is led to give her password
+    ("mfa_reauthenticate_webauthn", "GET", 302, 302),
+    ("mfa_authenticate", "GET", 302, 302),  # a step of logging in, of nobody here
+    ("mfa_login_webauthn", "GET", 302, 302),
+    ("openid_connect_login", "GET", 404, 404),  # no provider is set; test_access_single_sign_on.py has one
+    ("openid_connect_callback", "GET", 404, 404),
+    ("socialaccount_login_cancelled", "GET", 200, 200),
+    ("socialaccount_login_error", "GET", 401, 401),
+    ("mfa_index", "GET", 302, 302),
+    ("mfa_list_webauthn", "GET", 302, 302),
+    ("mfa_activate_totp", "GET", 302, 302),  # the password comes first
+    ("mfa_deactivate_totp", "GET", 302, 404),
+    ("mfa_view_recovery_codes", "GET", 302, 404),
+    ("mfa_generate_recovery_codes", "GET", 302, 302),
+    ("mfa_download_recovery_codes", "GET", 302, 404),
+    ("mfa_add_webauthn", "GET", 302, 302),
+    ("mfa_remove_webauthn", "GET", 302, 302),
+    ("mfa_edit_webauthn", "GET", 302, 302),
+]
+
+# Every page of Django's admin site is an administrator's alone; test_accounts.py has what she may do with which row.
+ADMIN_OPEN = {"login", "logout"}
+
+API = [
+    # operation, method, then the status for a token with every scope, in the name of each role
+    ("openapi-json", "GET", 200, 200, 200, 200, 200),
+    ("cases", "GET", 200, 200, 200, 200, 200),
+    ("cases", "POST", 422, 422, 422, 422, 422),  # nothing is sent
+    ("case", "GET", 200, 200, 200, 200, 404),
+    ("images", "GET", 200, 200, 200, 200, 404),
+    ("images", "POST", 422, 422, 422, 422, 404),  # what is sent is no picture
+    ("image", "GET", 200, 200, 200, 200, 404),
+    ("result", "GET", 200, 200, 200, 200, 404),
+    ("results", "GET", 200, 200, 200, 200, 404),
+    ("differential", "GET", 200, 200, 200, 200, 404),
+    ("report", "GET", 200, 200, 200, 200, 404),
+    ("report-pdf", "GET", 200, 200, 200, 200, 404),
+    ("report-fhir", "GET", 200, 200, 200, 200, 404),
+    ("api-root", "GET", 404, 404, 404, 404, 404),
+    ("nothing", "GET", 404, 404, 404, 404, 404),
+]
+API_OPEN = {"api-root", "nothing"}
+"""What answers without a token: that there is nothing."""
+
+# --- addresses
+
+PLAIN = {
+    "worklist", "queue-live", "worklist-live", "view-save", "case-new", "history", "history-csv", "audit",
+    "audit-csv", "audit-verify", "models", "trainings-live", "sites", "laboratory", "account",
+    "second-factor", "idle-live", "sessions-end",
+}  # fmt: skip
 """Rows whose URL takes no argument."""
 
-OF_A_CASE = {"case-assign", "opinion-ask",
-    "case", "case-facts", "case-live", "upload", "sample", "cells", "cells-rows", "cells-read", "cells-undo", "reviews",
-    "reviews-undo",
+OF_A_CASE = {
+    "case-assign", "opinion-ask", "case", "case-facts", "case-live", "upload", "sample", "cells",
+    "cells-rows", "cells-read", "cells-undo", "reviews", "reviews-undo",
 }  # fmt: skip
 OF_A_REPORT = {"report-pdf", "report-json", "sign-out", "amendment-open", "amendment-abandon"}
 OF_INTERFACES = {"interfaces", "token-create", "webhook-create"}
@@ -125,9 +204,7 @@ def address(name: str, image: SmearImage) -> str:
         arguments = [0]
     elif name == "opinion-withdraw":
         someone = image.uploaded_by
-        opinion, _ = SecondOpinion.objects.get_or_create(
-            case=image.case, asked_by=someone, asked_of=someone
-        )
+        opinion, _ = SecondOpinion.objects.get_or_create(case=image.case, asked_by=someone, asked_of=someone)
         arguments = [opinion.pk]
     elif name in ("report-version", "signed-report"):
         arguments = [image.case_id, 1]
@@ -152,3 +229,21 @@ def address(name: str, image: SmearImage) -> str:
     else:
         arguments = [image.pk]
     return reverse(f"diagnosis:{name}", args=arguments)
+
+
+def open_address(name: str) -> str:
+    """The URL of a row of OPEN."""
+    if name.startswith("openid_connect"):
+        return reverse(name, args=["provider"])
+    return reverse(name, args=[1] if name in ("mfa_remove_webauthn", "mfa_edit_webauthn") else [])
+
+
+def api_address(name: str, image: SmearImage) -> str:
+    """The URL of a row of API."""
+    if name in ("image", "result"):
+        return reverse(f"api:{name}", args=[image.pk])
+    if name == "nothing":
+        return reverse("api:nothing", args=["no/such/thing"])
+    return reverse(
+        f"api:{name}", args=[] if name in ("openapi-json", "cases", "api-root") else [image.case_id]
+    )

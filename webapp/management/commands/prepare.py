@@ -12,7 +12,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError, connection
 
-from diagnosis.services import registry
+from diagnosis.services import audit_chain, registry
 from webapp import static_state
 
 
@@ -37,6 +37,7 @@ class Command(BaseCommand):
             require_writable(Path(folder))
         wait_for_database(options["wait"])
         call_command("migrate", interactive=False, verbosity=0)
+        audit_chain.ensure_begun()
         if not static_state.is_collected():
             call_command("collectstatic", interactive=False, clear=True, verbosity=0)
             static_state.mark_collected()
