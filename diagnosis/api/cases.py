@@ -20,6 +20,7 @@ from diagnosis.api.schemas import CaseFacts, CaseFilters, CaseList, CaseOut, Ima
 from diagnosis.models import Case, User
 from diagnosis.services import intake
 from diagnosis.services.intake import IntakeRefused
+from diagnosis.services.signed import CLOSED
 
 router = Router()
 
@@ -60,7 +61,7 @@ def list_cases(request: HttpRequest, filters: Query[CaseFilters]) -> CaseList:
     user = acting(request)
     permissions.require(user, permissions.VIEW)
     found, following = reads.cases(user=user, filters=filters)
-    counts = reads.image_counts(case.pk for case in found)
+    counts = reads.image_counts((case.pk for case in found), user=user)
     return CaseList(
         cases=[told.case_out(case, counts.get(case.pk, reads.NO_IMAGES)) for case in found], next=following
     )
@@ -71,8 +72,10 @@ def list_cases(request: HttpRequest, filters: Query[CaseFilters]) -> CaseList:
 )
 def read_case(request: HttpRequest, case_id: int) -> CaseOut:
     """One case, with how many of its images are still being analysed."""
-    case = permissions.get_case_for(acting(request), case_id)
-    return told.case_out(case, reads.image_counts([case.pk]).get(case.pk, reads.NO_IMAGES))
+    user = acting(request)
+    case = permissions.get_case_for(user, case_id)
+    counts = reads.image_counts([case.pk], user=user)
+    return told.case_out(case, counts.get(case.pk, reads.NO_IMAGES))
 
 
 @router.post(
@@ -135,9 +138,11 @@ def acting(request: HttpRequest) -> User:
 
 
 def _refused(refusal: IntakeRefused, **there: Any) -> ApiProblem:
-    """409 for what is there already, named in `there`; else 422, and 413 for what is too large."""
+    """409 for what is there already, named in `there`, and for a case that is signed out; 413 for what is too large;
+    else 422.
+    """
     sentence = str(refusal)
-    status = 409 if there else 413 if sentence == intake.too_large() else 422
+    status = 409 if there or sentence == CLOSED else 413 if sentence == intake.too_large() else 422
     return ApiProblem(status, sentence, **there)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db.models import Count, Q, QuerySet
 
-from diagnosis import selectors
+from diagnosis import selectors, veil
 from diagnosis.api.problems import ApiProblem
 from diagnosis.api.schemas import CaseFilters, ImageCounts
 from diagnosis.models import Case, Cell, SmearImage, User
@@ -62,8 +62,11 @@ def _place(cursor: str) -> tuple[datetime.datetime, int]:
     return place
 
 
-def image_counts(case_ids: Iterable[int]) -> dict[int, ImageCounts]:
-    """The images of these cases by what they are; one query."""
+def image_counts(case_ids: Iterable[int], *, user: User) -> dict[int, ImageCounts]:
+    """The images of these cases by what they are; one query. Outcomes that are kept from a reader in blind mode are
+    not counted.
+    """
+    shown = veil.shown_to(user) if veil.reads_blind(user) else Q()
     rows = (
         SmearImage.objects.filter(case_id__in=list(case_ids))
         .order_by()
@@ -72,8 +75,8 @@ def image_counts(case_ids: Iterable[int]) -> dict[int, ImageCounts]:
             total=Count("pk"),
             unfinished=Count("pk", filter=selectors.UNFINISHED),
             failed=Count("pk", filter=selectors.FAILED),
-            indeterminate=Count("pk", filter=selectors.INDETERMINATE),
-            suspected=Count("pk", filter=selectors.SUSPECTED),
+            indeterminate=Count("pk", filter=selectors.INDETERMINATE & shown),
+            suspected=Count("pk", filter=selectors.SUSPECTED & shown),
             read=Count("pk", filter=selectors.READ),
         )
     )

@@ -7,7 +7,7 @@ from uuid import UUID
 from django.http import HttpRequest
 from ninja import Router
 
-from diagnosis import cell_selectors, permissions, wording
+from diagnosis import cell_selectors, permissions, veil, wording
 from diagnosis.api import reads, told
 from diagnosis.api.auth import scope
 from diagnosis.api.cases import acting
@@ -28,7 +28,8 @@ router = Router()
 )
 def read_result(request: HttpRequest, image_id: UUID) -> ResultOut:
     """The outcome of an image's newest analysis with every cell that was found, and the reading that counts."""
-    permissions.get_image_for(acting(request), image_id)
+    user = acting(request)
+    veil.require_image(user, permissions.get_image_for(user, image_id))
     image = reads.image(image_id)
     note_reading(request, image.case, what="result")
     cells = reads.cells([image.newest_analysis_id]).get(image.newest_analysis_id, [])
@@ -44,7 +45,9 @@ def read_result(request: HttpRequest, image_id: UUID) -> ResultOut:
 )
 def read_results(request: HttpRequest, case_id: int, cells: bool = False) -> CaseResults:
     """The results of every image of a case; with `cells=true` each with its cells."""
-    case = permissions.get_case_for(acting(request), case_id)
+    user = acting(request)
+    case = permissions.get_case_for(user, case_id)
+    veil.require_case(user, case)
     note_reading(request, case, what="results")
     images = list(reads.images(case=case))
     found = reads.cells([image.newest_analysis_id for image in images]) if cells else {}
@@ -75,7 +78,9 @@ def read_results(request: HttpRequest, case_id: int, cells: bool = False) -> Cas
 )
 def read_differential(request: HttpRequest, case_id: int) -> CellCountsOut:
     """The leukocytes of a case, counted over its images: by the model, and by the reader."""
-    case = permissions.get_case_for(acting(request), case_id)
+    user = acting(request)
+    case = permissions.get_case_for(user, case_id)
+    veil.require_case(user, case)
     note_reading(request, case, what="differential")
     counts = cell_selectors.case_cells(case=case)
     alert = apl.alert_of(case)

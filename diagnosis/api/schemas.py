@@ -231,7 +231,7 @@ class DifferentialOut(BaseModel):
     erythroblasts_per_100: float | None
     erythroblasts: int
     smudge_cells: int
-    others: dict[str, int]
+    platelets_or_artefacts: int
     unclassified: int
     on_border: int
     sufficient: bool

@@ -212,7 +212,7 @@ def differential_out(count: Differential) -> DifferentialOut:
         erythroblasts_per_100=count.erythroblasts_per_100,
         erythroblasts=count.erythroblasts,
         smudge_cells=count.smudges,
-        others=dict(count.others),
+        platelets_or_artefacts=count.others,
         unclassified=count.unclassified,
         on_border=count.on_border,
         sufficient=not count.is_insufficient,
@@ -232,5 +232,8 @@ def signature_out(sign_out: SignOut) -> SignatureOut:
         content_sha256=sign_out.content_sha256,
         audit_sequence=sign_out.audit_sequence,
         audit_head=sign_out.audit_head,
-        links={},
+        links={
+            "pdf": f"{url('report-pdf', sign_out.case_id)}?number={sign_out.number}",
+            "fhir": f"{url('report-fhir', sign_out.case_id)}?number={sign_out.number}",
+        },
     )

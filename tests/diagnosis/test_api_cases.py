@@ -11,7 +11,6 @@ from django.test.utils import CaptureQueriesContext
 
 from diagnosis.models import Analysis, AuditEvent, Case, SmearImage
 from diagnosis.services import intake
-from ml.imaging.reading import MAX_BYTES
 from tests.diagnosis.told_api import System, said
 
 pytestmark = pytest.mark.django_db
@@ -119,18 +118,27 @@ def test_the_very_file_again_names_its_image(scanner: System, case: Case, field_
 
 @pytest.mark.parametrize(
     ("content", "status", "words"),
-    [(b"not a picture", 422, ""), (b"", 422, ""), (b"x" * (MAX_BYTES + 1), 413, intake.too_large())],
+    [(b"not a picture", 422, ""), (b"", 422, ""), (b"x" * 2_000_001, 413, "MB allowed")],
     ids=["renamed", "empty", "too large"],
 )
 def test_a_bad_file_gets_intakes_own_sentence(
-    scanner: System, case: Case, content: bytes, status: int, words: str
+    scanner: System, case: Case, content: bytes, status: int, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(intake, "MAX_BYTES", 2_000_000)
     response = scanner.upload(case.pk, content)
 
     assert response.status_code == status
     assert len(said(response)) > 20
     assert words in said(response)
     assert not SmearImage.objects.exists()
+
+
+def test_a_case_that_is_signed_out_takes_no_image(scanner: System, case: Case, field_png: bytes) -> None:
+    Case.objects.filter(pk=case.pk).update(status="final")
+    response = scanner.upload(case.pk, field_png)
+
+    assert response.status_code == 409
+    assert "open an amendment" in said(response)
 
 
 def test_an_upload_without_a_file_or_a_form_is_told_so(scanner: System, case: Case) -> None:
