@@ -24,14 +24,13 @@ pytestmark = pytest.mark.django_db
 SCRIPT = {"X-Requested-With": "leukoscope"}
 TELLTALES = (
     "▲",
-    "suspect",
-    "early pre-B</",
+    "Leukemia suspected",
+    "suspected: ",
     "Early pre-B",
     "Confidence",
     "gradcam",
     "overlay/",
-    "probabilit",
-    "blasts",
+    "per 100",
 )
 
 

@@ -105,8 +105,9 @@ function prefetchNext() {
   if (next) new Image().src = next.dataset.file;
 }
 
-function complain(sentence) {
-  const place = panel().querySelector(".formerror") ?? document.getElementById("problem");
+/** Say what went wrong, in the form it went wrong in. */
+function complain(sentence, form = null) {
+  const place = (form ?? panel().querySelector("form.decide"))?.querySelector(".formerror") ?? document.getElementById("problem");
   place.textContent = sentence;
   place.hidden = false;
   announce(sentence);
@@ -155,7 +156,7 @@ document.addEventListener("submit", async (event) => {
     const response = await request(form.action, { method: "POST", body });
     if (response.status !== 200 && response.status !== 422) {
       const said = await response.json().catch(() => null);
-      return complain(said?.message ?? "The server could not record this; what you typed is kept. Try again.");
+      return complain(said?.message ?? "The server could not record this; what you typed is kept. Try again.", form);
     }
     if (response.ok && form.dataset.draft) (form.matches(".blindly") ? dropLabel : dropDraft)(form);
     if (form.elements.namedItem("image")?.value !== selected) return; // the reader has gone on already
@@ -163,7 +164,7 @@ document.addEventListener("submit", async (event) => {
     if (response.ok) announce(panel().dataset.said ?? "");
     refreshLive();
   } catch (error) {
-    if (!(error instanceof LoggedOut)) complain(UNREACHABLE);
+    if (!(error instanceof LoggedOut)) complain(UNREACHABLE, form);
   } finally {
     buttons.forEach((button) => (button.disabled = false));
   }
