@@ -17,8 +17,10 @@ from ml.bundle import SHIPPED
 BENCHMARKS = {
     "prediction": "predict and explain one field, against model.predict and tf-keras-vis",
     "detection": "leukocytes of a 2592x1944 field",
+    "cells": "a 2592x1944 field with 40 leukocytes from queue to stored result, and the gallery of 2,000 cells",
     "worker": "a worker's start and memory, and the web process's memory",
     "upload": "upload to visible result through the running application",
+    "report": "the PDF and the FHIR document of a case of 40 images through the running application",
     "training": "the input pipeline against bare training steps, a search's trials, memory for 2,775 fields",
 }
 

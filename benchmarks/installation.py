@@ -45,13 +45,14 @@ _NOT_INHERITED = (
 class Installation:
     """A folder for one installation and the environment that points every process to it."""
 
-    def __init__(self, bundle: Path) -> None:
+    def __init__(self, *models: Path) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="lk-bench-"))
         self.var = self.folder / "var"
         self.password = secrets.token_urlsafe(12)
         bundles = self.folder / "bundles"
         bundles.mkdir()
-        (bundles / bundle.name).symlink_to(bundle.resolve())
+        for bundle in models:
+            (bundles / bundle.name).symlink_to(bundle.resolve())
         self.environment = {
             name: value for name, value in os.environ.items() if name not in _NOT_INHERITED
         } | {

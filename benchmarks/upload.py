@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> Report:
     with Installation(options.bundle) as place, place.serving() as (address, _):
         browser = Browser(address)
         browser.log_in("admin", place.password)
-        case = _open_case(browser)
+        case = open_case(browser)
         steps = [_upload_and_watch(browser, case, f"field-{n}.jpg", file) for n, file in enumerate(files)][
             WARM_UP:
         ]
@@ -44,7 +44,8 @@ def run(options: argparse.Namespace) -> Report:
     return report
 
 
-def _open_case(browser: Browser) -> str:
+def open_case(browser: Browser) -> str:
+    """Open a case and return the path of its page."""
     browser.get("/cases/new")
     fields = {"accession_number": "BENCH-1", "patient_code": "BENCH", "specimen": "blood"}
     status, answer = browser.post("/cases/new", fields, script=True)

@@ -8,14 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final, cast
 
-import numpy as np
-import numpy.typing as npt
 from django.db.models.fields.files import FieldFile
 from PIL import Image
+from threadpoolctl import threadpool_limits
 
 from diagnosis.models import Analysis, SmearImage
 from diagnosis.services.report_schema import ImagePart
-from ml.saliency import colour_ramp, upsample
+from ml.saliency import overlay_png
 
 LONGER_SIDE: Final = 480
 """Pixels: 42 mm on paper at nearly 300 a inch."""
@@ -57,9 +56,10 @@ def pictures_of(*, case_id: int, images: Sequence[ImagePart]) -> dict[str, Pictu
     for key, row in rows.items():
         is_quick = row.stored_format == "JPEG" or slow <= MOST_SLOW_PIXELS
         sources[key] = _Source(row.file if is_quick or not row.thumbnail else row.thumbnail, maps.get(key))
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        made = pool.map(_pictures, sources.values())
-    return {key: one for key, one in zip(sources, made, strict=True) if one is not None}
+    # Of maps this small, BLAS's threads make a fifty times longer wait for each other.
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(AT_ONCE) as pool:
+        made = dict(zip(sources, pool.map(_pictures, sources.values()), strict=True))
+    return {key: one for key, one in made.items() if one is not None}
 
 
 def _maps(case_id: int, images: Sequence[ImagePart]) -> dict[str, Any]:
@@ -93,12 +93,12 @@ def _opened(file: FieldFile) -> BinaryIO:
 
 
 def _overlaid(picture: Image.Image, saliency: Sequence[Sequence[float]]) -> Image.Image:
-    """The picture under its map, in the colours of the pages."""
-    pixels = np.asarray(picture, dtype=np.float32)
-    values: npt.NDArray[np.float32] = upsample(saliency, (picture.height, picture.width))
-    colours = colour_ramp()[np.rint(np.clip(values, 0.0, 1.0) * 255.0).astype(np.uint8)].astype(np.float32)
-    share = colours[..., 3:] / 255.0
-    return Image.fromarray(np.rint(pixels * (1.0 - share) + colours[..., :3] * share).astype(np.uint8))
+    """The picture under its map, as the pages lay it over."""
+    with Image.open(io.BytesIO(overlay_png(saliency, picture.size))) as overlay:
+        shown = overlay.convert("RGBA")
+    under = picture.copy()
+    under.paste(shown, mask=shown)
+    return under
 
 
 def _jpeg(picture: Image.Image) -> bytes:

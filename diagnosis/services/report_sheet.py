@@ -25,6 +25,7 @@ TITLE: Final = "Blood smear report"
 TITLE_OF_MARROW: Final = "Bone marrow smear report"
 NOT_SIGNED: Final = "Not signed: it may still change, and nothing may be concluded from it."
 NOTHING_CONCLUDED: Final = "None yet: the report is not signed."
+NO_RESULT: Final = "regions that influenced a score that is not a result"
 _MARKS: Final = {"class": "○", "indeterminate": "?", "": "!"}
 
 
@@ -182,10 +183,17 @@ def _image(one: ImagePart) -> dict[str, Any]:
         "lines": lines,
         "comment": _paragraphs(one["review"]["comment"]) if one["review"] is not None else [],
         "scope": " ".join(filter(None, [outcome["scope"], outcome["subtype_notice"]])),
-        "caption": f"{one['saliency_word']}: {one['saliency_words']}" if one["saliency"] else "",
+        "caption": _caption(one),
         "file": f"{drawn}{one['format']}, {one['width']} × {one['height']}{notes}",
         "sha256": one["sha256"],
     }
+
+
+def _caption(one: ImagePart) -> str:
+    if not one["saliency"]:
+        return ""
+    words = one["saliency_words"] if one["outcome"]["kind"] == "class" else NO_RESULT
+    return f"{one['saliency_word']}: {words}"
 
 
 def _outcome_lines(outcome: OutcomePart) -> list[list[str]]:

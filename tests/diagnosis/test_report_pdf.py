@@ -44,6 +44,7 @@ def test_a_signed_report_says_everything() -> None:
         "11.0 % (95 % interval 5.0 % to 20.0 %) where 2.0 % are malignant", "indeterminate: unlike every field",
         "before the model's class was shown: pro-B", "not read", "drawn by software, no patient's",
         "B-ALL only: does not exclude AML.", "needs immunophenotyping", "regions that influenced the score",
+        "regions that influenced a score that is not a result",
         "SHA-256 0123456789abcdef", "bundle SHA-256 efef", "taleqani-all, standing block split, test part",
         "0.950 0.900 to 0.970 532 in 16 groups", "Measured at Microscope 1.", "Research use only",
         "Dr. med. Hedy Hematologist", "26 Nov 2026, 10:20 UTC", "I have examined the images of this case.",
