@@ -11,7 +11,7 @@ from diagnosis.forms import DescribedForm
 from diagnosis.models import Case, User
 from diagnosis.worklist_selectors import MINE, NOBODYS, OPEN, SHOWN, WorklistFilters
 
-STATUSES = [("", "by the tab"), *Case.Status.choices]
+STATUSES = [("", "as the tab says"), *Case.Status.choices]
 SPECIMENS = [("", "any specimen"), *wording.SPECIMEN_WORDS.items()]
 
 

@@ -148,7 +148,7 @@ def test_a_row_says_how_it_stands(reader: Client, day: dict[str, Case]) -> None:
     late = row_of(reader, "ADAS")
     assert "late by 6 h" in late
     assert "mark suspect" not in late
-    assert "second opinion asked of Hedy Hematologist" in late
+    assert "second opinion asked of you" in late
     assert "1 disputed" in row_of(reader, "DISPUTED")
     assert "1 of 1 image read" in row_of(reader, "READ")
     signed = row_of(reader, "SIGNED", show="all")
