@@ -152,12 +152,12 @@ def amendment_changes(case: Case, content: Content | None = None) -> list[str]:
 
 
 def _locked(case: Case) -> Case:
-    """The case, read anew and locked: a second signature waits here for the first."""
-    return (
-        Case.objects.select_for_update(of=("self",))
-        .select_related("laboratory", "newest_sign_out", "amending_by")
-        .get(pk=case.pk)
-    )
+    """The case, read anew and locked: a second signature waits here for the first.
+
+    Read by a statement of its own: one that waited for the lock joins to the row what it saw before it waited.
+    """
+    Case.objects.select_for_update().get(pk=case.pk)
+    return Case.objects.select_related("laboratory", "newest_sign_out", "amending_by").get(pk=case.pk)
 
 
 def next_number(case: Case) -> int:
