@@ -6,7 +6,6 @@ import hashlib
 from typing import Any
 from uuid import UUID
 
-from django.core.files.uploadedfile import UploadedFile as DjangoFile
 from django.http import HttpRequest, HttpResponse
 from ninja import File, Query, Router
 from ninja.files import UploadedFile
@@ -146,7 +145,7 @@ def _refused(refusal: IntakeRefused, **there: Any) -> ApiProblem:
     return ApiProblem(status, sentence, **there)
 
 
-def _image_there(case: Case, file: DjangoFile) -> dict[str, str]:
+def _image_there(case: Case, file: UploadedFile) -> dict[str, str]:
     file.seek(0)
     content = hashlib.sha256()
     for chunk in file.chunks():

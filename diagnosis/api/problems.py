@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from functools import wraps
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from django.core.exceptions import (
     BadRequest,
@@ -29,6 +29,8 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError
 from ninja.openapi.schema import OpenAPISchema
 
 logger = logging.getLogger(__name__)
+
+View = Callable[..., HttpResponseBase]
 
 MEDIA_TYPE = "application/problem+json"
 NO_TOKEN = "Send a token with the request, as the header Authorization: Bearer lk_..."
@@ -132,7 +134,7 @@ def _sentence(error: dict[str, Any]) -> str:
     return said if said.endswith(".") else f"{said}."
 
 
-def with_problems(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+def with_problems(view: View) -> View:
     """A view whose every answer is ours: problems instead of pages, and nothing that a cache may keep."""
 
     @wraps(view)
@@ -155,13 +157,13 @@ class ProblemApi(NinjaAPI):
     """NinjaAPI that tells every failure as a problem, and says so in its schema."""
 
     def set_default_exception_handlers(self) -> None:
-        self.add_exception_handler(Exception, lambda request, error: told_of(error))
+        self.add_exception_handler(Exception, lambda request, error: told_of(cast(Exception, error)))
 
     @property
     def urls(self) -> tuple[list[Any], str, str]:
         patterns, app, space = super().urls
         for pattern in patterns:
-            pattern.callback = with_problems(pattern.callback)
+            pattern.callback = with_problems(cast(View, pattern.callback))
         return patterns, app, space
 
     def get_openapi_schema(self, **options: Any) -> OpenAPISchema:

@@ -80,7 +80,7 @@ def image_counts(case_ids: Iterable[int], *, user: User) -> dict[int, ImageCount
             read=Count("pk", filter=selectors.READ),
         )
     )
-    return {row.pop("case_id"): ImageCounts(**row) for row in rows}
+    return {row["case_id"]: ImageCounts.model_validate(row) for row in rows}
 
 
 NO_IMAGES = ImageCounts(total=0, unfinished=0, failed=0, indeterminate=0, suspected=0, read=0)

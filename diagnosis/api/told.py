@@ -149,7 +149,8 @@ def notices(analysis: Analysis | None) -> list[str]:
     told = [wording.RESEARCH_NOTICE]
     if analysis is not None and analysis.label:
         told.append(f"{wording.SCOPE_NOTICE}.")
-        if analysis.label in prevalence.malignant_classes(analysis.model_version):
+        version = analysis.model_version
+        if version is not None and analysis.label in prevalence.malignant_classes(version):
             told.append(f"The subtype {wording.SUBTYPE_NOTICE}.")
     return told
 

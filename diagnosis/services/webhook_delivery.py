@@ -57,7 +57,7 @@ def delay_after(attempts: int, *, rng: random.Random) -> timedelta:
     """How long to wait after so many failed attempts: twice as long each time up to `LONGEST_DELAY`, give or take
     `JITTER`, so that not all come back at once.
     """
-    doubled = min(FIRST_DELAY * 2 ** min(attempts - 1, 16), LONGEST_DELAY)
+    doubled = min(FIRST_DELAY * (1 << min(attempts - 1, 16)), LONGEST_DELAY)
     return doubled * rng.uniform(1 - JITTER, 1 + JITTER)
 
 
@@ -100,7 +100,7 @@ def _due() -> list[WebhookDelivery]:
         state=WAITING, next_attempt_at__lte=timezone.now(), webhook__is_active=True
     ).select_related("webhook__laboratory")
     taken: dict[int, int] = {}
-    chosen = []
+    chosen: list[WebhookDelivery] = []
     for delivery in due.order_by("next_attempt_at")[: 20 * SIDE_BY_SIDE]:
         count = taken.get(delivery.webhook_id, 0)
         if count < OF_ONE_TARGET and len(chosen) < SIDE_BY_SIDE:
