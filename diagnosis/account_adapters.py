@@ -97,14 +97,14 @@ class SecondFactorAdapter(DefaultMFAAdapter):
     """Seeds encrypted under a key that lies outside the database; no last factor goes where one is compulsory."""
 
     def encrypt(self, text: str) -> str:
-        return _cipher(settings.SECRET_KEY).encrypt(text.encode()).decode()
+        return str(_cipher(settings.SECRET_KEY).encrypt(text.encode()).decode())
 
     def decrypt(self, encrypted_text: str) -> str:
         from cryptography.fernet import InvalidToken
 
         for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
             try:
-                return _cipher(key).decrypt(encrypted_text.encode()).decode()
+                return str(_cipher(key).decrypt(encrypted_text.encode()).decode())
             except InvalidToken:
                 continue
         logger.error(

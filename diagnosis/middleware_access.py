@@ -13,13 +13,14 @@ from typing import Any
 from allauth.account.authentication import get_authentication_records
 from allauth.account.internal.flows.reauthentication import STATE_SESSION_KEY
 from allauth.core.internal.httpkit import serialize_request
+from django.contrib.auth import logout
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect, JsonResponse
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 
 from diagnosis.models import User
 from diagnosis.services import accounts
-from diagnosis.views.access import from_script
+from diagnosis.views.access import from_script, log_in_first
 
 ACTIVE_AT = "active_at"
 
@@ -96,6 +97,9 @@ def _newest_work(request: HttpRequest) -> float | None:
 
 def _unlock_first(request: HttpRequest, name: str) -> HttpResponse:
     """Ask for the password, and then go on with the request where that can be."""
+    if not request.user.has_usable_password() and not accounts.second_factors(user=request.user):
+        logout(request)  # single sign-on let her in, and does so again
+        return log_in_first(request)
     if from_script(request):
         response = JsonResponse(
             {"message": "The screen is locked: give your password to go on.", "locked": True}, status=401

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, cast
 from urllib.parse import urlsplit
 
 from django.contrib.auth.views import redirect_to_login
@@ -36,7 +36,7 @@ def signed_in(view: View[P]) -> View[P]:
     @wraps(view)
     def guarded(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
         if not request.user.is_authenticated:
-            return _log_in_first(request)
+            return log_in_first(request)
         try:
             response = view(request, *args, **kwargs)
         except PermissionDenied as refusal:
@@ -48,10 +48,11 @@ def signed_in(view: View[P]) -> View[P]:
         patch_vary_headers(response, ["Cookie", "X-Requested-With", "HX-Request"])
         return response
 
-    return guarded
+    return cast("View[P]", guarded)  # whose arguments have names, which `View` does not ask for
 
 
-def _log_in_first(request: HttpRequest) -> HttpResponse:
+def log_in_first(request: HttpRequest) -> HttpResponse:
+    """Send a stranger to log in and come back; a script gets 401."""
     if not from_script(request):
         return redirect_to_login(request.get_full_path())
     response = JsonResponse({"message": "Your session has ended: log in again."}, status=401)

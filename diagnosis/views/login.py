@@ -45,7 +45,8 @@ class LoginView(auth_views.LoginView):
         guessing.forget_failures(username=self._username(), address=client_address(self.request))
         user = form.get_user()
         login = Login(user=user, redirect_url=self.get_redirect_url() or None)
-        return perform_password_login(self.request, {"username": user.get_username()}, login)
+        answer: HttpResponse = perform_password_login(self.request, {"username": user.get_username()}, login)
+        return answer
 
     def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
         if form.cleaned_data.get("username") and form.cleaned_data.get("password"):
@@ -90,12 +91,14 @@ class ReauthenticateView(AllauthReauthenticateView):
             detail={"with": ["password"]},
         )
         response = super().form_valid(form)  # which may go on with the request that was held up
-        return JsonResponse({"message": "Unlocked."}) if self._is_script else response
+        answer: HttpResponse = JsonResponse({"message": "Unlocked."}) if self._is_script else response
+        return answer
 
     def form_invalid(self, form: Any) -> HttpResponse:
         if self._is_script:
             return JsonResponse({"message": " ".join(form.errors.get("password", []))}, status=422)
-        return super().form_invalid(form)
+        page: HttpResponse = super().form_invalid(form)
+        return page
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         self._is_script = from_script(request)  # before a suspended request takes this one's place

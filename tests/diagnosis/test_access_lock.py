@@ -159,3 +159,14 @@ def test_a_session_ends_with_the_shift_however_much_is_done(client: Client, cast
 
     assert client.session.get_expiry_date() == end
     assert 11.9 * 3600 < client.session.get_expiry_age() <= 12 * 3600
+
+
+def test_who_has_no_password_logs_in_anew(hedy: Client, cast: Any) -> None:
+    cast.hematologist.set_unusable_password()
+    cast.hematologist.save()
+    hedy.force_login(cast.hematologist)
+    fall_asleep(hedy)
+
+    assert hedy.get("/history?q=1")["Location"] == f"{reverse('login')}?next=/history%3Fq%3D1"
+    assert "_auth_user_id" not in hedy.session
+    assert hedy.get(reverse("diagnosis:queue-live"), headers=SCRIPT).status_code == 401

@@ -16,6 +16,7 @@ from django.urls import reverse
 
 from diagnosis.models import AuditEvent, Laboratory, User
 from tests.diagnosis.conftest import PASSWORD
+from tests.diagnosis.test_access_lock import fall_asleep
 
 SET_UP = "/account/second-factor"
 
@@ -261,3 +262,15 @@ def test_a_closed_account_gets_no_further(client: Client, cast: Any, secret: str
 
     client.post(reverse("mfa_authenticate"), {"code": code_of(secret, 1)})
     assert client.get("/").status_code == 302
+
+
+def test_a_code_unlocks_the_screen(client: Client, cast: Any, secret: str) -> None:
+    client.force_login(cast.hematologist)
+    client.get("/history")
+    fall_asleep(client)
+
+    asked = client.get("/history")
+    assert "Use a code" in client.get(asked["Location"]).text
+    client.post(reverse("mfa_reauthenticate"), {"code": code_of(secret, 1), "next": "/history"})
+    assert client.get("/history").status_code == 200
+    assert AuditEvent.objects.get(action="reauthenticate").detail == {"with": ["totp"]}
