@@ -25,6 +25,7 @@ TITLE: Final = "Blood smear report"
 TITLE_OF_MARROW: Final = "Bone marrow smear report"
 NOT_SIGNED: Final = "Not signed: it may still change, and nothing may be concluded from it."
 NOTHING_CONCLUDED: Final = "None yet: the report is not signed."
+SHORT: Final = 24
 NO_RESULT: Final = "regions that influenced a score that is not a result"
 _MARKS: Final = {"class": "○", "indeterminate": "?", "": "!"}
 
@@ -39,7 +40,7 @@ def sheet(document: Document) -> dict[str, Any]:
             "lines": _lines(content["laboratory"]["address"]),
         },
         "status": _status(document),
-        "running": f"{content['case']['accession_number']} · patient {content['case']['patient_code']}",
+        "running": f"{_short(content['case']['accession_number'])} · patient {_short(content['case']['patient_code'])}",
         "facts": _facts(content["case"]),
         "note": _paragraphs(content["case"]["note"]),
         "alerts": [dict(alert) for alert in content["alerts"]],
@@ -327,6 +328,11 @@ def moment(value: str | None) -> str:
         return ""
     found = datetime.fromisoformat(value).astimezone(UTC)
     return f"{found.day} {found:%b %Y, %H:%M} UTC"
+
+
+def _short(text: str) -> str:
+    """For the head of every page, which has one line; the first page has it whole."""
+    return text if len(text) <= SHORT else f"{text[: SHORT - 1]}…"
 
 
 def _lines(text: str) -> list[str]:

@@ -17,6 +17,8 @@ import ml.bundle  # what looking at a bundle's files loads
 from diagnosis.services import proposals
 proposals._drift([1.0] * 60, 20, 0.1, 0.03)  # what the models page works out
 import diagnosis.services.sites, ml.evaluation.acceptance  # what the pages of sites ask
+from diagnosis.services import report_text, reporting
+report_text.printable("ä")  # reads the fonts in matplotlib's wheel
 heavy = ("tensorflow", "keras", "openvino", "onnx", "sklearn", "scipy", "matplotlib")
 print(json.dumps([name for name in heavy if name in sys.modules]))
 """
