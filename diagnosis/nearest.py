@@ -39,8 +39,9 @@ def nearest(
     rows = iter(stored)
     while some := list(islice(rows, _A_BATCH)):
         fitting = [(key, v) for key, v in ((key, vector(raw)) for key, raw in some) if v.shape == aim.shape]
-        if fitting:
-            keys, vectors = zip(*fitting, strict=True)
-            distances = 1.0 - np.stack(vectors) @ aim
-            best = sorted([*best, *zip(distances.tolist(), keys, strict=True)])[:limit]
+        if not fitting:
+            continue
+        distances = (1.0 - np.stack([v for _, v in fitting]) @ aim).tolist()
+        best += [(distance, key) for distance, (key, _) in zip(distances, fitting, strict=True)]
+        best = sorted(best)[:limit]
     return {key: round(distance, 4) for distance, key in best}

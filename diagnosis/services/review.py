@@ -215,7 +215,7 @@ def withdraw_review(
         raise ReviewRefused(NOTHING_TO_TAKE_BACK)
     if review is not None and review != found.pk:
         raise ReviewRefused(OUTDATED)
-    if found.settles.exists():  # type: ignore[attr-defined]  # the reverse of Dispute.settled_by
+    if found.settles.exists():
         raise ReviewRefused(SETTLED)
     taken = Review.objects.create(
         image=locked,

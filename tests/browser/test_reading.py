@@ -97,7 +97,7 @@ def test_several_are_picked_read_and_undone(
     page.keyboard.press("x")
     expect(page.locator("#several .picked")).to_have_text("2 selected")
     page.select_option("#several select", "early")
-    page.click("#several button[value=overrule]")
+    page.click("#several [data-verdict=overrule]")
     expect(page.locator("#several .said")).to_have_text("2 images read.")
     expect(page.locator("#live")).to_contain_text("2 of 3 images read")
     expect(page.locator(".reading.counts")).to_contain_text("Overruled: early pre-B")

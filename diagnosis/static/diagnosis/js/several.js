@@ -103,7 +103,8 @@ export class Several {
   }
 
   async #send(button) {
-    const body = new FormData(this.#form, button);
+    const body = new FormData(this.#form);
+    body.set("verdict", button.dataset.verdict);
     for (const box of this.#picked()) {
       // What the strip shows is what she agrees with: the analysis whose mark stands there.
       const revision = this.#strip.querySelector(`#mark-${CSS.escape(box.value)}`)?.dataset.revision ?? "none";
