@@ -8,7 +8,7 @@ from diagnosis.case_selectors import PatientCase, PatientCases
 from diagnosis.models import Case
 
 WIDTH, HEIGHT = 640.0, 132.0
-LEFT, RIGHT, TOP, BOTTOM = 34.0, 14.0, 10.0, 8.0
+LEFT, RIGHT, TOP, BOTTOM = 48.0, 14.0, 10.0, 8.0
 """Of the chart and its margins, in its own units; the left margin holds the numbers of the scale."""
 SCALES = (5, 10, 20, 50, 100)
 """Ends of the scale: the first that holds every interval, so that the few blasts of a remission can be told apart."""

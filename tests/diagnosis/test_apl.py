@@ -121,7 +121,8 @@ def test_a_possible_apl_ranks_with_the_suspected_and_says_so(
     said = text(reader, "worklist")
 
     assert row(cast, case).rank == selectors.RANK_SUSPECTED
-    assert "Possible APL: 10 promyelocytes of 50, urgent" in said
+    assert "Possible APL, urgent" in said
+    assert "10 promyelocytes of 50 leukocytes" in said
     assert "excludes nothing" in said
 
 

@@ -132,7 +132,7 @@ def test_the_scale_holds_every_interval_and_the_line_of_acute_leukemia(cast: Any
     assert trend is not None
     first, last = trend.points
 
-    assert (trend.top, float(first.x), float(last.x)) == (50, 34.0, 626.0)
+    assert (trend.top, float(first.x), float(last.x)) == (50, 48.0, 626.0)
     assert float(first.y) < float(trend.acute) < float(last.y)
     assert float(first.high) < float(first.y) < float(first.low)
     assert trend.lines == (f"{first.x},{first.y} {last.x},{last.y}",)
@@ -168,7 +168,7 @@ def test_cases_of_one_day_lie_side_by_side(cast: Any, counted: Counted) -> None:
     trend = trend_of(of(cast, case))
 
     assert trend is not None
-    assert [float(point.x) for point in trend.points] == [34.0, 626.0]
+    assert [float(point.x) for point in trend.points] == [48.0, 626.0]
 
 
 # --- the page

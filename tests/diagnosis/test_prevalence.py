@@ -218,6 +218,13 @@ def test_the_panel_says_where_no_share_was_set(reader: Client, done: SmearImage)
 
 
 @pytest.mark.django_db
+def test_who_may_set_the_share_is_led_there(client: Client, cast: Any, done: SmearImage) -> None:
+    client.force_login(cast.laboratory_head)
+
+    assert f'href="{reverse("diagnosis:laboratory")}"' in panel(client, done)
+
+
+@pytest.mark.django_db
 def test_the_panel_says_why_a_share_of_all_is_not_used(reader: Client, done: SmearImage) -> None:
     Laboratory.objects.update(malignant_share=1.0)
 
