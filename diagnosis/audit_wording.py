@@ -44,6 +44,7 @@ ACTIONS: dict[str, dict[str, str]] = {
         "open_amendment": "opened an amendment",
         "abandon_amendment": "gave an amendment up",
         "sign_amendment": "signed an amendment",
+        "signature_failed": "failed to sign",
         "report": "downloaded a report",
         "export": "exported a table",
     },

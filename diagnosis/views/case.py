@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
@@ -13,6 +14,8 @@ from django.views.decorators.http import require_POST, require_safe
 from diagnosis import case_selectors, permissions, selectors, veil
 from diagnosis.models import Case, SmearImage
 from diagnosis.services import intake
+from diagnosis.services.intake import IntakeRefused
+from diagnosis.services.signed import is_open_for_reading
 from diagnosis.views.access import from_script, signed_in
 from diagnosis.views.cell_counts import counts_of, field_classes
 from diagnosis.views.frames import Progress, frame_of, is_read, progress_of
@@ -83,6 +86,7 @@ def render_case(
     context = {
         "section": "worklist",
         "case": case,
+        "is_open": is_open_for_reading(case),
         "frames": [frame_of(image, veiled) for image in images],
         "progress": progress_of(images, veiled),
         "counts": counts_of(case, images),
@@ -160,5 +164,9 @@ def _said(progress: Progress) -> str:
 def sample(request: HttpRequest, pk: int) -> HttpResponseBase:
     """Draw a smear field into the case, marked as drawn, and show it."""
     case = permissions.get_case_for(request.user, pk, permissions.UPLOAD)
-    image = intake.add_drawn_sample(user=request.user, case=case)
+    try:
+        image = intake.add_drawn_sample(user=request.user, case=case)
+    except IntakeRefused as refusal:
+        messages.warning(request, str(refusal))
+        return HttpResponseRedirect(case_url(case))
     return HttpResponseRedirect(case_url(case, image))

@@ -15,6 +15,7 @@ from diagnosis import cell_selectors, permissions, selectors, veil
 from diagnosis.models import Case, CellReading, SmearImage
 from diagnosis.services import cell_readings
 from diagnosis.services.cell_readings import ReadingRefused
+from diagnosis.services.signed import CLOSED, is_open_for_reading
 from diagnosis.views.access import from_script, refused, signed_in
 from diagnosis.views.cell_counts import Counts, counts_of
 from diagnosis.views.cell_words import CLASSES, TAKE_BACK_KEY
@@ -49,12 +50,14 @@ def cells(request: HttpRequest, pk: int) -> HttpResponse:
     veil.require_case(request.user, case)
     images = _images_of(case)
     counts = counts_of(case, images)
+    may_read, is_open = permissions.can(request.user, permissions.REVIEW), is_open_for_reading(case)
     context = {
         "section": "worklist",
         "case": case,
         "images": images,
         "counts": counts,
-        "may_read": permissions.can(request.user, permissions.REVIEW),
+        "may_read": may_read and is_open,
+        "closed": CLOSED if may_read and not is_open else "",
         "classes": CLASSES,
         "take_back_key": TAKE_BACK_KEY,
     }

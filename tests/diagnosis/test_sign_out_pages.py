@@ -276,3 +276,19 @@ def test_words_that_both_texts_have_are_not_marked():
     assert "".join(piece.text for piece in new) == "Early pre-B ALL is excluded."
     assert marked("", "x") == ([], marked("", "x")[1])
     assert [piece.is_other for piece in marked("one two", "three four five six")[0]] == [True]
+
+
+def test_the_page_of_a_signed_case_offers_nothing_that_is_closed(client, cast, ready):
+    client.force_login(cast.hematologist)
+    address = reverse("diagnosis:case", args=[ready.pk])
+    assert 'id="add-images"' in client.get(address).content.decode()
+    sign(cast.hematologist, ready)
+    html = client.get(address).content.decode()
+    assert 'id="add-images"' not in html
+    assert "Signed report" in html
+    gallery = client.get(reverse("diagnosis:cells", args=[ready.pk])).content.decode()
+    assert "data-give" not in gallery
+    assert "open an amendment on its sign-out page" in gallery
+    response = client.post(reverse("diagnosis:sample", args=[ready.pk]), follow=True)
+    assert "This case is signed out: open an amendment on its sign-out page" in response.content.decode()
+    assert ready.images.count() == 1
