@@ -77,6 +77,7 @@ ACTIONS: dict[str, dict[str, str]] = {
         "change_user": "changed an account",
         "add_second_factor": "added a second factor",
         "remove_second_factor": "removed a second factor",
+        "renew_recovery_codes": "made new recovery codes",
         "remove_second_factors": "removed an account's second factors",
         "connect_identity": "connected a single sign-on",
         "end_sessions": "ended other sessions",

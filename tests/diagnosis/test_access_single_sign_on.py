@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 from allauth.socialaccount.models import SocialAccount
+from allauth.socialaccount.providers import registry
+from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnectProvider
 from django.test import Client
 from django.urls import reverse
 
@@ -35,7 +37,11 @@ def provider(settings: Any) -> Iterator[IdentityProvider]:
     found.start()
     found.claims = dict(HEDY)
     configure(settings, found)
+    registry.register(
+        OpenIDConnectProvider
+    )  # as its application does, which is installed where settings name one
     yield found
+    del registry.provider_map[OpenIDConnectProvider.id]
     found.stop()
 
 
