@@ -88,7 +88,7 @@ def test_a_reading_that_overrules_decides_who_is_suspected(
         analysis=analysis,
         verdict="overrule",
         label="benign",
-        comment="hematogones",
+        comment="seen",
     )
     told = lis.get(f"images/{image.pk}/result").json()
 
