@@ -9,12 +9,12 @@ reports). `services.audit_verification` looks for all of it.
 from __future__ import annotations
 
 import datetime
+import fcntl
 import hashlib
 import hmac
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ RESEAL = "reseal_audit_chain"
 HEAD = 1
 """Primary key of the one row of AuditHead."""
 A_BATCH = 2000
+_LONGEST_LINE = 128
 OUTSIDE = Q(sequence__isnull=True) | Q(sequence__lt=1)
 """Events that are no links: those from before there was a chain, and any that was slipped in."""
 
@@ -217,9 +218,8 @@ def _plain(value: Any) -> Any:
 def kept_outside(path: Path) -> tuple[int, str] | None:
     """Number and HMAC in a file written by `keep_outside`; None where there is none that can be read."""
     try:
-        number, mac = path.read_text(encoding="ascii").split()
-        return int(number), mac
-    except (OSError, ValueError):
+        return _parsed(path.read_bytes())
+    except OSError:
         return None
 
 
@@ -232,24 +232,40 @@ def keep_outside(sequence: int, mac: str, *, after: tuple[int, str]) -> None:
     """Write the head to its file, after the commit, unless a newer one stands there; `after` is the link before.
 
     A head that stands there and is not in the chain any more is evidence, of a cut tail or of a restored backup: it
-    is put aside, never overwritten.
+    is copied aside, never lost. The line is one short write in place, since every event pays for it.
     """
     path = settings.LEUKOSCOPE_AUDIT_HEAD
     if path is None:
         return
     try:
-        there = kept_outside(path)
-        if there is not None and there[0] >= sequence:
-            return
-        if there is not None and there != after and not _is_link(*there):
-            logger.error("Event %d, which %s names, is not in the audit's chain.", there[0], path.name)
-            os.replace(path, path.with_name(f"{path.name}.lost-{there[0]}-{timezone.now():%Y%m%d%H%M%S}"))
-        handle, made = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.new-")
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(f"{sequence} {mac}\n")
-        os.replace(made, path)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            there = _parsed(os.pread(handle, _LONGEST_LINE, 0))
+            if there is not None and there[0] >= sequence:
+                return
+            if there is not None and there != after and not _is_link(*there):
+                logger.error("Event %d, which %s names, is not in the audit's chain.", there[0], path.name)
+                lost = path.with_name(f"{path.name}.lost-{there[0]}-{timezone.now():%Y%m%d%H%M%S}")
+                lost.write_text(_line(*there), encoding="ascii")
+            os.pwrite(handle, _line(sequence, mac).encode("ascii"), 0)
+        finally:
+            os.close(handle)
     except OSError as error:
         logger.warning("The head of the audit's chain could not be kept in %s: %s", path, error)
+
+
+def _line(sequence: int, mac: str) -> str:
+    """Of one length, so that a new one covers the old."""
+    return f"{sequence:020d} {mac}\n"
+
+
+def _parsed(line: bytes) -> tuple[int, str] | None:
+    try:
+        number, mac = line.decode("ascii").split()
+        return int(number), mac
+    except ValueError:
+        return None
 
 
 def _is_link(sequence: int, mac: str) -> bool:

@@ -16,6 +16,8 @@ from diagnosis.services import audit
 from diagnosis.services.exports import BYTE_ORDER_MARK, harmless
 
 A_BATCH = 1000
+MOST_LINES = 200_000
+"""More take longer than a request may; the last line says so."""
 HEADINGS = (
     "number", "at (UTC)", "person", "account", "address", "action", "what was done", "object", "object's key",
     "object's name", "old", "new", "detail", "hmac",
@@ -54,9 +56,15 @@ def _lines(*, user: User, filters: AuditFilters, with_mark: bool) -> Iterator[st
     writer: Any = csv.writer(_Echo())  # its writerow returns what the file's write returns
     yield (BYTE_ORDER_MARK if with_mark else "") + writer.writerow(HEADINGS)
     events = audit_selectors.all_of(user=user, filters=filters, a_batch=A_BATCH)
-    while batch := list(islice(events, A_BATCH)):
+    lines = 0
+    while batch := list(islice(events, min(A_BATCH, MOST_LINES - lines))):
         things = audit_selectors.things_of(user=user, events=batch)
         yield "".join(writer.writerow([harmless(cell) for cell in _row(event, things)]) for event in batch)
+        lines += len(batch)
+    if next(events, None) is not None:
+        yield writer.writerow(
+            [f"Not all: there are older events. Narrow by dates; at most {MOST_LINES:,} go out."]
+        )
 
 
 def _row(event: AuditEvent, things: dict[tuple[str, str], audit_selectors.Thing]) -> tuple[object, ...]:

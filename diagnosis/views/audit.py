@@ -28,7 +28,7 @@ _LONGEST = 200
 
 @dataclass(frozen=True)
 class Change:
-    """A value before and after; `old` is None for what an event tells without a change."""
+    """A value before and after; `old` is None for what an event tells without a change. One alone has no name."""
 
     name: str
     old: str | None
@@ -113,14 +113,19 @@ def _row(event: AuditEvent, things: dict[tuple[str, str], Thing]) -> Row:
 
 def _changes(detail: dict[str, Any]) -> list[Change]:
     """What an event says beside: old and new values first, then the rest."""
+    rest = [
+        Change(_name(name), None, _text(value))
+        for name, value in detail.items()
+        if name not in ("old", "new")
+    ]
+    if "old" not in detail and "new" not in detail:
+        return rest
     old, new = detail.get("old"), detail.get("new")
     if not isinstance(old, dict) or not isinstance(new, dict):
-        return [Change(_name(name), None, _text(value)) for name, value in detail.items()]
-    rest = {name: value for name, value in detail.items() if name not in ("old", "new")}
-    names = {**old, **new}
+        return [Change("", _text(old), _text(new)), *rest]
     return [
-        *(Change(_name(name), _text(old.get(name)), _text(new.get(name))) for name in names),
-        *(Change(_name(name), None, _text(value)) for name, value in rest.items()),
+        *(Change(_name(name), _text(old.get(name)), _text(new.get(name))) for name in {**old, **new}),
+        *rest,
     ]
 
 

@@ -221,6 +221,10 @@ def test_a_long_export_takes_batches(administrator: Client, laboratory: Any, mon
     seed(30, laboratory=laboratory)
     rows = table(administrator, action="")
     assert [row["action"] for row in rows] == ["export", *["told"] * 30]
+    monkeypatch.setattr("diagnosis.services.audit_export.MOST_LINES", 10)
+    rows = table(administrator)
+    assert len(rows) == 11
+    assert rows[-1]["number"].startswith("Not all: there are older events.")
 
 
 # --- whether it is whole ------------------------------------------------------------------------------------
