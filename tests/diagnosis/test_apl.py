@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -109,6 +111,17 @@ def test_the_stored_counts_are_those_of_the_differential(case: Case, add: Add) -
 
     assert before == (27, 0, 7)
     assert stored.get() == before
+
+
+def test_an_installation_that_is_upgraded_gets_the_counts_of_what_it_has(
+    cast: Any, case: Case, add: Add
+) -> None:
+    cells = add(case, 7, 20)
+    cell_readings.re_class(user=cast.hematologist, cells=[cells[0].pk], label="blast")
+    CellAnalysis.objects.update(leukocytes=0, blasts=0, promyelocytes=0)
+    import_module("diagnosis.migrations.0009_tallies").count(apps, None)
+
+    assert CellAnalysis.objects.values_list("leukocytes", "blasts", "promyelocytes").get() == (27, 1, 6)
 
 
 # --- the worklist
