@@ -16,9 +16,9 @@ from diagnosis.services.api_tokens import SCOPES, TokenRefused
 
 class Command(BaseCommand):
     help = (
-        "Make a token with which a scanner or the LIS uses the API, and print its key, which is shown this once. What "
-        "is done with it is done in the name of --user, and never more than that account may. With --revoke the token of "
-        "that name is taken back. Scopes: "
+        "Make a token with which a scanner or the LIS uses the API, and print its key, which is shown this once. "
+        "What is done with it is done in the name of --user, and never more than that account may. With --revoke "
+        "the token of that name is taken back. Scopes: "
         + "; ".join(f"{name} ({what})" for name, what in SCOPES.items())
         + "."
     )
