@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
+from django.db import connection
 
 from diagnosis.models import AuditEvent, Dispute, Review, User
 from diagnosis.services import analyze, consultation
@@ -148,3 +151,30 @@ def test_images_are_disputed_one_by_one(read, done, add_image, case):
     read("k", "pro")
     (dispute,) = consultation.open_disputes(case)
     assert dispute.image == done
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_reviews_at_once_the_later_raises_the_dispute(readers, done):
+    start, ended = threading.Barrier(2), []
+
+    def review(who, verdict, label):
+        try:
+            start.wait(10)
+            record_review(
+                user=readers[who], image=done, analysis=done.newest_analysis, verdict=verdict, label=label
+            )
+            ended.append(who)
+        finally:
+            connection.close()
+
+    deeds = [("h", "agree", None), ("k", "overrule", "pro")]
+    threads = [threading.Thread(target=review, args=deed) for deed in deeds]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(ended) == ["h", "k"]
+    (dispute,) = consultation.open_disputes(done.case)
+    done.refresh_from_db()
+    assert dispute.second == done.newest_review
+    assert dispute.first.pk < dispute.second.pk
