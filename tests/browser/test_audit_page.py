@@ -44,7 +44,7 @@ def test_an_administrator_finds_and_exports_what_was_done(
     expect(page.locator("table.audit ins")).to_contain_text("marrow")
     with page.expect_download() as download:
         page.get_by_role("link", name="Export CSV").click()
-    table = download.value.path().read_text(encoding="utf-8")
+    table = download.value.path().read_bytes().decode()
     assert table.count("\r\n") == 2
     assert "H-1001" in table
     assert AuditEvent.objects.filter(action="export", actor=cast.administrator).count() == 1

@@ -68,7 +68,7 @@ def test_an_opened_case_is_an_event(reader: Client, case: Case, cast: Any, setti
 
 def test_a_picture_that_is_sent_is_an_event_and_its_parts_are_none(reader: Client, image: SmearImage) -> None:
     sent = reader.get(reverse("diagnosis:image-file", args=[image.pk]))
-    sent.close()
+    b"".join(sent.streaming_content)
     reader.get(reverse("diagnosis:image-thumbnail", args=[image.pk]))
     assert opened() == [("open_image", "smearimage", str(image.pk))]
     again = reader.get(
