@@ -1,18 +1,13 @@
-"""A code that was taken once is never taken again, for as long as it would be good.
-
-allauth remembers a code for one period; with a tolerance for clocks that differ it is good for three.
-"""
+"""allauth's forms for a one-time code, which take none twice (`services.one_time_codes`)."""
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
-from allauth.core.internal.cryptokit import normalize_user_code
-from allauth.mfa import app_settings
 from allauth.mfa.adapter import get_adapter
 from allauth.mfa.base import forms
-from django.core.cache import cache
+
+from diagnosis.services import one_time_codes
 
 
 class OnceMixin:
@@ -22,12 +17,12 @@ class OnceMixin:
     cleaned_data: dict[str, Any]
 
     def clean_code(self) -> str:
-        typed = normalize_user_code(self.cleaned_data["code"])
-        key = f"second-factor-{self.user.pk}-{hashlib.sha256(typed.encode()).hexdigest()}"
-        if cache.get(key):
+        typed = self.cleaned_data["code"]
+        if one_time_codes.was_taken(user=self.user, code=typed):
             raise get_adapter().validation_error("incorrect_code")
         code: str = super().clean_code()  # type: ignore[misc]
-        cache.set(key, True, app_settings.TOTP_PERIOD * (2 * app_settings.TOTP_TOLERANCE + 1))
+        if not one_time_codes.take(user=self.user, code=typed):
+            raise get_adapter().validation_error("incorrect_code")
         return code
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from allauth.mfa.models import Authenticator
 
 from diagnosis.models import User
-from diagnosis.services import accounts, guessing
+from diagnosis.services import accounts, guessing, one_time_codes
 
 WRONG_PASSWORD: Final = "The password is not right; type it again."
 WRONG_CODE: Final = "The one-time code is not right, or was used already; type the next one."
@@ -68,11 +68,13 @@ def _count(user: User, address: str) -> None:
 
 
 def _is_code_of(user: User, code: str) -> bool:
-    """Whether it is a code of the user's app, or one of her recovery codes, which is used up by it."""
-    if not code:
+    """Whether it is a code of the user's app, or one of her recovery codes, never given before; it is used up by it."""
+    if not code or one_time_codes.was_taken(user=user, code=code):
         return False
     for authenticator in Authenticator.objects.filter(user=user, type__in=_CODES):
         if authenticator.wrap().validate_code(code):
+            if not one_time_codes.take(user=user, code=code):
+                return False
             authenticator.record_usage()
             return True
     return False

@@ -5,12 +5,17 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from allauth.core import context
+from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal import auth as totp
+from django.core.cache import cache
 from django.core.exceptions import PermissionDenied
 from django.http import Http404
+from django.test import RequestFactory
 
-from diagnosis.models import AuditEvent, Case, Dispute, SecondOpinion, SignOut, SmearImage
+from diagnosis.models import AuditEvent, Case, Dispute, SecondOpinion, SignOut, SmearImage, User
 from diagnosis.models.immutable import ImmutableRow
+from diagnosis.second_factor_forms import AuthenticateForm
 from diagnosis.services import analyze, audit_chain, report_content, sign_out
 from diagnosis.services.sign_out import SignOutRefused
 from diagnosis.services.sign_out_checks import check
@@ -210,6 +215,12 @@ def code_of(secret: str) -> str:
     return totp.format_hotp_value(totp.hotp_value(secret, next(totp.yield_hotp_counters_from_time())))
 
 
+def forget_by_allauth(user: User, code: str) -> None:
+    """As half a minute does, after which a code is good for a minute more."""
+    key = totp.TOTP(Authenticator.objects.get(user=user, type="totp"))._get_used_cache_key(code)
+    assert cache.delete(key)
+
+
 def test_who_has_an_authenticator_app_gives_its_code_too_and_each_once(cast, ready, app):
     code = code_of(app)
     for wrong in ("", "000000" if code != "000000" else "111111"):
@@ -222,6 +233,25 @@ def test_who_has_an_authenticator_app_gives_its_code_too_and_each_once(cast, rea
     sign_out.open_amendment(user=cast.hematologist, case=ready, reason="x")
     with pytest.raises(IdentityRefused, match="was used already"):
         sign(cast.hematologist, ready, "Another.", code=code)
+
+
+def test_a_code_that_logged_in_signs_nothing_even_when_allauth_has_forgotten_it(cast, ready, app):
+    code = code_of(app)
+    with context.request_context(RequestFactory().post("/accounts/code")):
+        assert AuthenticateForm({"code": code}, user=cast.hematologist).is_valid()
+    forget_by_allauth(cast.hematologist, code)
+    with pytest.raises(IdentityRefused, match="was used already"):
+        sign(cast.hematologist, ready, code=code)
+
+
+def test_a_code_that_signed_neither_signs_again_nor_logs_in_while_it_would_be_good(cast, ready, app):
+    code = code_of(app)
+    sign(cast.hematologist, ready, code=code)
+    sign_out.open_amendment(user=cast.hematologist, case=ready, reason="x")
+    forget_by_allauth(cast.hematologist, code)
+    with pytest.raises(IdentityRefused, match="was used already"):
+        sign(cast.hematologist, ready, "Another.", code=code[:3] + " " + code[3:])
+    assert not AuthenticateForm({"code": code}, user=cast.hematologist).is_valid()
 
 
 def test_a_signature_that_is_refused_for_the_case_uses_no_code_up(cast, ready, app):
