@@ -7,7 +7,7 @@ one, else the model's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -192,8 +192,8 @@ def case_counts(*, case: Case) -> tuple[Differential, Differential]:
     return differential(map(counted_by_model, rows)), differential(map(counted_by_reader, rows))
 
 
-def case_cells(*, case: Case) -> CaseCells:
-    """What the leukocytes of a case come to; two queries.
+def case_cells(*, case: Case, indices: Iterable[float | None] | None = None) -> CaseCells:
+    """What the leukocytes of a case come to; two queries, one where `indices`, those of its images, are at hand.
 
     Two indices, for they answer different questions. Over all leukocytes of the case, as a hematologist counts: many
     fields make it steady. And the highest of any one image, by which the worklist sorts: fields of a thin or normal
@@ -201,7 +201,8 @@ def case_cells(*, case: Case) -> CaseCells:
     """
     rows = list(newest_cells(case=case).values(*_COUNTED))
     by_model, by_reader = [counted_by_model(row) for row in rows], [counted_by_reader(row) for row in rows]
-    indices = newest_cell_analyses(case=case).values_list("suspicion", flat=True)
+    if indices is None:
+        indices = newest_cell_analyses(case=case).values_list("suspicion", flat=True)
     return CaseCells(
         model=differential(by_model),
         reader=differential(by_reader),

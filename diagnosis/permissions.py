@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.http import Http404
 
 from diagnosis.models import (
@@ -102,9 +102,13 @@ def require(user: Any, action: str, obj: Any = None) -> None:
     raise PermissionDenied(_REFUSALS.get(action, "Your account may not do this."))
 
 
-def get_case_for(user: User, pk: int, action: str = VIEW) -> Case:
-    """The case, if `user` may do `action` with it; raises as `require`, and Http404 where there is none."""
-    case = Case.objects.filter(pk=pk, laboratory_id=user.laboratory_id).first()
+def get_case_for(user: User, pk: int, action: str = VIEW, *, among: QuerySet[Case] | None = None) -> Case:
+    """The case, if `user` may do `action` with it; raises as `require`, and Http404 where there is none.
+
+    `among` are cases with what is to be fetched along.
+    """
+    cases = Case.objects.all() if among is None else among
+    case: Case | None = cases.filter(pk=pk, laboratory_id=user.laboratory_id).first()
     if case is None:
         raise Http404("There is no such case.")
     require(user, action, case)

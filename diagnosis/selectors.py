@@ -16,13 +16,13 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from diagnosis import permissions, veil, wording
-from diagnosis.models import Analysis, Case, Dispute, ModelVersion, Review, SmearImage, User
+from diagnosis.models import Analysis, Case, Dispute, ModelVersion, Review, SignOut, SmearImage, User
 from diagnosis.services import apl
 
 _DONE = Q(newest_analysis__state=Analysis.State.DONE)
-_OVERRULED = Q(newest_review__verdict=Review.Verdict.OVERRULE)
+OVERRULED = Q(newest_review__verdict=Review.Verdict.OVERRULE)
 
-SUSPECTED = Q(_OVERRULED & Q(newest_review__label__in=wording.MALIGNANT)) | Q(
+SUSPECTED = Q(OVERRULED & Q(newest_review__label__in=wording.MALIGNANT)) | Q(
     ~Q(newest_review__verdict=Review.Verdict.OVERRULE) | Q(newest_review__isnull=True),
     newest_analysis__suspected=True,
 )
@@ -32,7 +32,7 @@ FAILED = Q(newest_analysis__state=Analysis.State.FAILED)
 INDETERMINATE = _DONE & Q(newest_analysis__outcome=Analysis.Outcome.INDETERMINATE)
 _OF_ITS_ANALYSIS = (Review.Verdict.AGREE, Review.Verdict.UNSURE)
 _OUTDATED = Q(newest_review__verdict__in=_OF_ITS_ANALYSIS) & ~Q(newest_review__analysis=F("newest_analysis"))
-READ = _OVERRULED | Q(
+READ = OVERRULED | Q(
     newest_review__verdict__in=_OF_ITS_ANALYSIS, newest_review__analysis=F("newest_analysis")
 )
 """An image that has been read: an agreement, and that the reader cannot tell, hold for the analysis she saw alone,
@@ -42,7 +42,7 @@ UNSURE = Q(newest_review__verdict=Review.Verdict.UNSURE, newest_review__analysis
 """An image whose reader cannot tell: it counts as read, and still needs somebody who can."""
 UNJUDGED = UNSURE | (UNREAD & (Q(newest_analysis__isnull=True) | UNFINISHED | FAILED | INDETERMINATE))
 """An image nobody has judged: no reader, and no model either; or its reader cannot tell, whatever the model says."""
-DISAGREEMENT = _OVERRULED | (
+DISAGREEMENT = OVERRULED | (
     _OUTDATED
     & _DONE
     & Q(newest_review__verdict=Review.Verdict.AGREE)
@@ -95,6 +95,7 @@ class HistoryFilters:
     unread: bool = False
     disputed: bool = False
     model_version: int | None = None
+    status: str = ""
     date_from: datetime.date | None = None
     date_to: datetime.date | None = None
     sort: str = DEFAULT_SORT
@@ -110,7 +111,7 @@ def worklist(*, user: User, unread_only: bool = False) -> QuerySet[Case]:
     has to read blind), `rank`, `suspicion` and `active_at`. With `unread_only`, cases whose every image has been
     reviewed are left out, unless a reader could not tell.
     """
-    cases: QuerySet[Any] = _with_counts(_cases_of(user), user)
+    cases: QuerySet[Any] = with_counts(cases_of(user), user)
     if unread_only:
         cases = cases.filter(Q(unread_count__gt=0) | Q(unsure_count__gt=0) | Q(image_count=0))
     is_read = SqlCase(
@@ -120,42 +121,35 @@ def worklist(*, user: User, unread_only: bool = False) -> QuerySet[Case]:
 
 
 def history(*, user: User, filters: HistoryFilters = HistoryFilters()) -> QuerySet[Case]:
-    """Cases of the user's laboratory that match, sorted, with the counts of `worklist`."""
-    cases = _cases_of(user)
-    for word in filters.q.split():
-        cases = cases.filter(
-            Q(accession_number__icontains=word) | Q(patient_code__icontains=word) | Q(note__icontains=word)
-        )
-    if filters.date_from:
-        cases = cases.filter(received_on__gte=filters.date_from)
-    if filters.date_to:
-        cases = cases.filter(received_on__lte=filters.date_to)
-    on_image = _image_conditions(filters, user)
+    """Cases of the user's laboratory that match, sorted, with the counts of `worklist`.
+
+    To go through all of them, as an export does; a page has `history_selectors.Found`, which counts what it shows.
+    """
+    cases = cases_of(user).filter(by_case_alone(filters, user))
+    on_image = image_conditions(filters, user)
     if on_image:
         # One pass over the images. By a correlated EXISTS, SQLite goes through those with an empty column (no
         # review yet) anew for every case: minutes for thousands of cases.
         cases = cases.filter(pk__in=SmearImage.objects.filter(on_image).order_by().values("case"))
-    return _with_counts(cases, user).order_by(*SORTS.get(filters.sort, SORTS[DEFAULT_SORT]))
+    return with_counts(cases, user).order_by(*SORTS.get(filters.sort, SORTS[DEFAULT_SORT]))
 
 
 def case_detail(*, user: User, case_id: int) -> Case:
     """A case for its page, or Http404.
 
     `case.images.all()` comes in order, each with `newest_analysis` (and its `model_version`),
-    `newest_review` (and its `reviewer`) and `reviews_newest_first`, a list with reviewers; four queries in
+    `newest_review` (and its `reviewer`) and `reviews_newest_first`, a list with reviewers; three queries in
     all, however many images there are.
     """
-    permissions.get_case_for(user, case_id)
     reviews = Prefetch(
         "reviews",
         Review.objects.select_related("reviewer", "blind_reading").order_by("-created_at", "-pk"),
         to_attr="reviews_newest_first",
     )
-    return (
-        Case.objects.select_related("laboratory", "created_by")
-        .prefetch_related(Prefetch("images", images_with_newest().prefetch_related(reviews)))
-        .get(pk=case_id)
+    cases = Case.objects.select_related("laboratory", "created_by", "assigned_to").prefetch_related(
+        Prefetch("images", images_with_newest().prefetch_related(reviews))
     )
+    return permissions.get_case_for(user, case_id, among=cases)
 
 
 def images_with_newest() -> QuerySet[SmearImage]:
@@ -208,6 +202,13 @@ def reviewers(*, user: User) -> QuerySet[User]:
     ).order_by("last_name", "username")
 
 
+def version_names(*, user: User) -> QuerySet[ModelVersion]:
+    """Versions that may have judged images of the user's laboratory, for the history's filter."""
+    return ModelVersion.objects.filter(
+        Q(laboratory__isnull=True) | Q(laboratory_id=user.laboratory_id)
+    ).order_by("task", "-registered_at", "-pk")
+
+
 def model_versions(*, user: User) -> QuerySet[ModelVersion]:
     """Versions that judge images of the user's laboratory: its own and the shared ones, with their use.
 
@@ -222,11 +223,49 @@ def model_versions(*, user: User) -> QuerySet[ModelVersion]:
     )
 
 
-def _cases_of(user: User) -> QuerySet[Case]:
+def cases_of(user: User) -> QuerySet[Case]:
     return Case.objects.filter(laboratory_id=user.laboratory_id).prefetch_related("created_by")
 
 
-def _image_conditions(filters: HistoryFilters, user: User) -> Q:
+def by_case_alone(filters: HistoryFilters, user: User) -> Q:
+    """What a case must be to be listed, apart from its images; empty when nothing is asked of cases."""
+    wanted = Q()
+    for word in filters.q.split():
+        wanted &= _has_word(word, user)
+    if filters.status:
+        wanted &= Q(status=filters.status)
+    if filters.date_from:
+        wanted &= Q(received_on__gte=filters.date_from)
+    if filters.date_to:
+        wanted &= Q(received_on__lte=filters.date_to)
+    return wanted
+
+
+def _has_word(word: str, user: User) -> Q:
+    """Cases with a word in what names them, in their note, in a reader's comment or in a signed conclusion.
+
+    Each place is searched by itself, by its own index, and the finds are put together: joined by OR they would have
+    the database read every row. Comments on images that a reader has yet to class are kept from her.
+    """
+    cases = Case.objects.filter(laboratory_id=user.laboratory_id).order_by()
+    comments = Review.objects.filter(
+        ~Q(comment=""), comment__icontains=word, image__case__laboratory_id=user.laboratory_id
+    )
+    if veil.reads_blind(user):
+        comments = comments.filter(veil.shown_to(user, "image__", "image__case__"))
+    conclusions = SignOut.objects.filter(conclusion__icontains=word, case__laboratory_id=user.laboratory_id)
+    found = cases.filter(accession_number__icontains=word).values("pk")
+    return Q(
+        pk__in=found.union(
+            cases.filter(patient_code__icontains=word).values("pk"),
+            cases.filter(note__icontains=word).values("pk"),
+            comments.order_by().values("image__case"),
+            conclusions.order_by().values("case"),
+        )
+    )
+
+
+def image_conditions(filters: HistoryFilters, user: User) -> Q:
     """What an image must be for its case to be listed; empty when nothing is asked of images."""
     wanted = Q()
     if (filters.outcome or filters.label or filters.disagreement) and veil.reads_blind(user):
@@ -241,10 +280,10 @@ def _image_conditions(filters: HistoryFilters, user: User) -> Q:
     if filters.outcome:
         wanted &= outcomes.get(filters.outcome, Q(pk__isnull=True))
     if filters.label:
-        wanted &= (_OVERRULED & Q(newest_review__label=filters.label)) | (
+        wanted &= (OVERRULED & Q(newest_review__label=filters.label)) | (
             _DONE
             & Q(newest_analysis__label=filters.label)
-            & (Q(newest_review__isnull=True) | ~(_OVERRULED | UNSURE))
+            & (Q(newest_review__isnull=True) | ~(OVERRULED | UNSURE))
         )
     if filters.reviewer is not None:
         wanted &= Q(newest_review__reviewer_id=filters.reviewer)
@@ -272,7 +311,7 @@ def _on_images(condition: Q) -> Q:
     return Q(*children, _connector=condition.connector, _negated=condition.negated)
 
 
-def _with_counts(cases: QuerySet[Case], user: User) -> QuerySet[Case]:
+def with_counts(cases: QuerySet[Case], user: User) -> QuerySet[Case]:
     """Add the counts of images by what they are, one join for all, the rank that follows from them, and `suspicion`:
     the highest index of any image's cells, which images of a thin or normal part cannot lower. A possible APL ranks
     with the suspected, although its promyelocytes are no blasts: it kills within days.
@@ -297,7 +336,7 @@ def _with_counts(cases: QuerySet[Case], user: User) -> QuerySet[Case]:
         unfinished_count=counted(UNFINISHED),
         reviewed_count=counted(READ),
         unread_count=counted(Q(pk__isnull=False) & UNREAD),
-        overruled_count=told(_OVERRULED),
+        overruled_count=told(OVERRULED),
         unsure_count=told(UNSURE),
         veiled_count=Count("images", filter=~shown) if is_blind else Value(0),
         suspicion=Max("images__newest_analysis__cell_analysis__suspicion", filter=shown or None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django import template
@@ -9,11 +10,28 @@ from django.db.models import Q
 from django.template import Context
 
 from diagnosis import permissions, worklist_selectors
-from diagnosis.models import Case, SecondOpinion
+from diagnosis.models import Case, Dispute, SecondOpinion, User
 from diagnosis.services import consultation, signed
 from diagnosis.views.reading import Reading
 
 register = template.Library()
+
+
+def _once(context: Context, name: str, make: Callable[[], list[Any]]) -> list[Any]:
+    """What both tags of a page ask for is asked for once a request."""
+    kept: dict[str, list[Any]] = context["request"].__dict__.setdefault("_consultations", {})
+    if name not in kept:
+        kept[name] = make()
+    return kept[name]
+
+
+def _disputes(context: Context, case: Case) -> list[Dispute]:
+    return _once(context, f"disputes-{case.pk}", lambda: list(consultation.open_disputes(case)))
+
+
+def _colleagues(context: Context) -> list[User]:
+    user = context["user"]
+    return _once(context, "colleagues", lambda: list(worklist_selectors.colleagues(user=user)))
 
 
 @register.inclusion_tag("diagnosis/_consultation.html", takes_context=True)
@@ -21,7 +39,7 @@ def consultation_panel(context: Context, reading: Reading) -> dict[str, Any]:
     """The dispute of an image, the questions about it or its case, and the form that asks one; three queries."""
     user, image = context["user"], reading.image
     case = image.case
-    dispute = consultation.open_disputes(case).filter(image=image).first()
+    dispute = next((one for one in _disputes(context, case) if one.image_id == image.pk), None)
     may_review = permissions.can(user, permissions.REVIEW, image)
     asks = may_review and signed.is_open_for_reading(case)
     opinions = (
@@ -43,9 +61,7 @@ def consultation_panel(context: Context, reading: Reading) -> dict[str, Any]:
         "may_review": may_review,
         "opinions": list(opinions[:20]),
         "asks": asks,
-        "colleagues": [one for one in worklist_selectors.colleagues(user=user) if one.pk != user.pk]
-        if asks
-        else [],
+        "colleagues": [one for one in _colleagues(context) if one.pk != user.pk] if asks else [],
     }
 
 
@@ -59,7 +75,7 @@ def case_assignment(context: Context, case: Case) -> dict[str, Any]:
         "csrf_token": context.get("csrf_token"),
         "case": case,
         "assigns": assigns,
-        "disputes": consultation.open_disputes(case).count(),
+        "disputes": len(_disputes(context, case)),
         "here": context["request"].get_full_path(),
-        "colleagues": list(worklist_selectors.colleagues(user=user)) if assigns else [],
+        "colleagues": _colleagues(context) if assigns else [],
     }

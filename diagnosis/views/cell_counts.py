@@ -119,9 +119,9 @@ def _blasts(count: Differential) -> Share:
 
 
 def counts_of(case: Case, images: Sequence[SmearImage]) -> Counts:
-    """The counts of a case; `images` are its images with their newest analyses. Four queries whatever it holds."""
-    cells = cell_selectors.case_cells(case=case)
+    """The counts of a case; `images` are its images with their newest analyses. Two queries whatever it holds."""
     sheets = cell_selectors.gallery_sheets(case=case)
+    cells = cell_selectors.case_cells(case=case, indices=[sheet["suspicion"] for sheet in sheets])
     rows = [Row(one, _share(cells.model, one.name), _share(cells.reader, one.name)) for one in CLASSES]
     analyses = [image.newest_analysis for image in images]
     waiting = sum(analysis is not None and not analysis.is_finished for analysis in analyses)

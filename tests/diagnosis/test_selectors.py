@@ -332,11 +332,11 @@ def test_a_case_takes_the_same_number_of_queries_however_many_images(
             for review in image.reviews_newest_first:
                 assert review.reviewer.display_name
 
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(3):
         read_all()
     for _ in range(4):
         judge(add_image(to=case))
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(3):
         read_all()
 
 
