@@ -87,8 +87,9 @@ def read_case(request: HttpRequest, case_id: int) -> CaseOut:
 def upload_image(request: HttpRequest, case_id: int, file: File[UploadedFile]) -> HttpResponse:
     """Take one smear image into a case, and queue its analysis.
 
-    JPEG, PNG, TIFF, BMP or WebP, at most 100 MB, checked as on the page; its metadata is removed. 409 with `image`
-    where the very file is in the case already.
+    JPEG, PNG, TIFF, BMP, WebP or DICOM, at most 100 MB, checked as on the page; its metadata is removed. Of a DICOM
+    file with several frames each becomes an image, and the first is returned. 409 with `image` where the very file is
+    in the case already.
     """
     user = acting(request)
     case = permissions.get_case_for(user, case_id, permissions.UPLOAD)

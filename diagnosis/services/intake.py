@@ -19,12 +19,13 @@ from django.utils import timezone
 
 from diagnosis import permissions
 from diagnosis.models import Case, SmearImage, User
-from diagnosis.services import analyze, audit, case_facts
+from diagnosis.services import analyze, audit, case_facts, dicom_intake
 from diagnosis.services.case_facts import FactRefused, Facts
+from diagnosis.services.dicom_intake import Picture
 from diagnosis.services.signed import require_open
 from diagnosis.storage import content_name, smear_storage
 from ml.imaging.metadata import strip_metadata
-from ml.imaging.reading import MAX_BYTES, DecodedImage, UnreadableImage, read_image
+from ml.imaging.reading import MAX_BYTES, DecodedImage, UnreadableImage, read_image, sniff_format
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +100,14 @@ def _code(value: str, what: str) -> str:
 
 
 def add_image(*, user: User, case: Case, name: str, stream: BinaryIO, is_drawn: bool = False) -> SmearImage:
-    """Take one file into a case, and queue its analysis.
+    """`add_images` for a file of one picture; of a DICOM file with several frames it returns the first."""
+    return add_images(user=user, case=case, name=name, stream=stream, is_drawn=is_drawn)[0]
+
+
+def add_images(
+    *, user: User, case: Case, name: str, stream: BinaryIO, is_drawn: bool = False
+) -> list[SmearImage]:
+    """Take one file into a case, and queue its analysis; every frame of a DICOM file is an image of its own.
 
     The file is read in pieces and never beyond the limit, decoded for real, freed of its metadata and stored
     under the hash of what is stored; then image, analysis and audit event are added in one transaction. What
@@ -112,9 +120,20 @@ def add_image(*, user: User, case: Case, name: str, stream: BinaryIO, is_drawn: 
     sha256 = hashlib.sha256(data).hexdigest()
     _refuse_duplicate(case, sha256)
     try:
-        decoded = read_image(data)
+        if sniff_format(data) == "DICOM":
+            pictures = dicom_intake.pictures(data=data, sha256=sha256, case=case)
+        else:
+            pictures = [Picture(read_image(data), sha256, clean_name(name))]
     except UnreadableImage as error:
         raise IntakeRefused(str(error)) from error
+    images = [_stored(data, one, user=user, case=case, is_drawn=is_drawn) for one in pictures]
+    with transaction.atomic():
+        return [_add(image, user=user, case=case) for image in images]
+
+
+def _stored(data: bytes, picture: Picture, *, user: User, case: Case, is_drawn: bool) -> SmearImage:
+    """Store the pixels of a picture; its row, which is not saved."""
+    decoded = picture.decoded
     stored, stored_format = _without_metadata(data, decoded)
     stored_sha256 = hashlib.sha256(stored).hexdigest()
     try:
@@ -122,10 +141,10 @@ def add_image(*, user: User, case: Case, name: str, stream: BinaryIO, is_drawn: 
     except OSError as error:
         logger.exception("A file could not be stored")
         raise IntakeRefused(NOT_STORED) from error
-    image = SmearImage(
+    return SmearImage(
         case=case,
-        original_name=clean_name(name),
-        sha256=sha256,
+        original_name=picture.name,
+        sha256=picture.sha256,
         format=decoded.format,
         width=decoded.width,
         height=decoded.height,
@@ -137,7 +156,6 @@ def add_image(*, user: User, case: Case, name: str, stream: BinaryIO, is_drawn: 
         is_drawn=is_drawn,
         uploaded_by=user,
     )
-    return _add(image, user=user, case=case)
 
 
 def add_drawn_sample(*, user: User, case: Case, seed: int | None = None) -> SmearImage:
@@ -188,7 +206,7 @@ def _refuse_duplicate(case: Case, sha256: str) -> None:
 def _without_metadata(data: bytes, decoded: DecodedImage) -> tuple[bytes, str]:
     """The bytes to store and their format: the upload with its metadata cut out, or its pixels as PNG.
 
-    PNG is taken when the format is not cut in place (TIFF, BMP), when the metadata turned the picture, and
+    PNG is taken when the format is not cut in place (TIFF, BMP, DICOM), when the metadata turned the picture, and
     for 16-bit files, of which a browser would show other tones than those that are analysed.
     """
     is_deep = decoded.format == "PNG" and data[_PNG_BIT_DEPTH_AT] == 16

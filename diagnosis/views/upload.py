@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from django.contrib import messages
@@ -15,17 +15,22 @@ from django.views.decorators.http import require_POST
 from diagnosis import permissions
 from diagnosis.models import Case, SmearImage, User
 from diagnosis.services import intake
+from diagnosis.services.dicom_intake import checks
 from diagnosis.services.intake import IntakeRefused
 from diagnosis.views.access import from_script, refused, signed_in
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one file: the image, or the sentence that says why there is none."""
+    """What became of one file: the image (the first of several), or the sentence that says why there is none.
+
+    `checks` are sentences about what a person should look at.
+    """
 
     name: str
     image: SmearImage | None
     message: str
+    checks: tuple[str, ...] = ()
 
 
 def take_files(*, user: User, case: Case, files: Iterable[UploadedFile]) -> list[Outcome]:
@@ -34,18 +39,24 @@ def take_files(*, user: User, case: Case, files: Iterable[UploadedFile]) -> list
     for file in files:
         name = intake.clean_name(file.name or "unnamed")
         try:
-            image = intake.add_image(user=user, case=case, name=name, stream=file)
+            images = intake.add_images(user=user, case=case, name=name, stream=file)
         except IntakeRefused as refusal:
             outcomes.append(Outcome(name, None, str(refusal)))
         else:
-            outcomes.append(Outcome(name, image, taken_sentence(image)))
+            found = tuple(dict.fromkeys(one for image in images for one in checks(image.notes)))
+            outcomes.append(Outcome(name, images[0], taken_sentence(images), found))
     return outcomes
 
 
-def taken_sentence(image: SmearImage) -> str:
+def taken_sentence(images: Sequence[SmearImage]) -> str:
     """One line for a file that was taken, with what was converted on reading it."""
-    facts = [f"image {image.position}", f"{image.width} × {image.height}", image.format, *image.notes]
-    return ", ".join(facts)
+    image = images[0]
+    which = (
+        f"image {image.position}"
+        if len(images) == 1
+        else f"images {image.position} to {images[-1].position}, one a frame"
+    )
+    return ", ".join([which, f"{image.width} × {image.height}", image.format, *image.notes])
 
 
 def report(request: HttpRequest, outcomes: list[Outcome]) -> None:
@@ -57,6 +68,8 @@ def report(request: HttpRequest, outcomes: list[Outcome]) -> None:
     for outcome in outcomes:
         if outcome.image is None:
             messages.warning(request, f"{outcome.name}: {outcome.message}")
+        for sentence in outcome.checks:
+            messages.warning(request, f"{outcome.name}: {sentence}")
 
 
 @require_POST

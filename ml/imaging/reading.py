@@ -2,7 +2,8 @@
 
 Pillow decodes, because OpenCV returns half an image for a truncated JPEG without an error. OpenCV decodes
 16-bit colour alone (Pillow keeps only the high byte of each value), and only after Pillow has read the same
-bytes to the end. All metadata stays behind; the EXIF orientation is applied to the pixels first.
+bytes to the end. DICOM is read by `ml.imaging.dicom`. All metadata stays behind; the EXIF orientation is applied to
+the pixels first.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import os
 import struct
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -21,11 +23,12 @@ import numpy.typing as npt
 from PIL import Image, ImageFile
 
 from ml.imaging import MAX_PIXELS
+from ml.imaging.dicom_claims import Claims, Refused
 
 MAX_BYTES: Final = 100 * 2**20
-FORMATS: Final = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
+FORMATS: Final = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "DICOM")
 
-_FORMATS_IN_WORDS: Final = "JPEG, PNG, TIFF, BMP or WebP"
+_FORMATS_IN_WORDS: Final = "JPEG, PNG, TIFF, BMP, WebP or DICOM"
 _MAX_PAGES: Final = 32
 _EXIF_ORIENTATION: Final = 0x0112
 _TIFF_BITS_PER_SAMPLE: Final = 258
@@ -42,6 +45,7 @@ RGB = npt.NDArray[np.uint8]
 Samples = npt.NDArray[np.generic]
 
 _DAMAGED: Final = "The image is incomplete or damaged: copy it from the microscope again."
+_DAMAGED_DICOM: Final = "The DICOM file is incomplete or damaged: export it again."
 _EXPORT: Final = "export it from the camera software as 8-bit TIFF or PNG."
 
 # First bytes of files people drop by mistake, and what to call them.
@@ -78,6 +82,18 @@ class DecodedImage:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class DicomImages:
+    """What was taken from a DICOM file: its frames as images, whose it says it is, and whether burned-in text may show.
+
+    `claims` is for comparing with the case alone, and must not be kept.
+    """
+
+    images: tuple[DecodedImage, ...]
+    claims: Claims
+    may_show_text: bool
+
+
 def read_image(source: bytes | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
     """Decode `source`, the bytes of a file or its path.
 
@@ -88,11 +104,39 @@ def read_image(source: bytes | os.PathLike[str], *, max_pixels: int = MAX_PIXELS
         UnreadableImage: for anything that is not one whole still image of a supported format. No other error
             leaves here, whatever the bytes are.
     """
-    try:
+    with _in_one_sentence():
         data = _bytes_of(source)
+        if sniff_format(data) == "DICOM":
+            return _only_frame(data, max_pixels)
         return _decode(data, min(max_pixels, MAX_PIXELS))
+
+
+def read_dicom(data: bytes, *, max_pixels: int = MAX_PIXELS) -> DicomImages:
+    """Decode the frames of a DICOM file, the first of them where there are many.
+
+    `max_pixels` holds for the frames together. Raises UnreadableImage as `read_image` does, if any of them can't be
+    read.
+    """
+    from ml.imaging.dicom import open_dicom  # here: pydicom takes its time, and few processes read such files
+
+    with _in_one_sentence(_DAMAGED_DICOM):
+        opened = open_dicom(data, max_pixels=max_pixels, max_bytes=MAX_BYTES)
+        frames = [opened.frame(index) for index in range(opened.taken)]
+        images = tuple(
+            DecodedImage(one.pixels, "DICOM", opened.width, opened.height, one.notes) for one in frames
+        )
+        return DicomImages(images, opened.claims, opened.may_show_text)
+
+
+@contextmanager
+def _in_one_sentence(damaged: str = _DAMAGED) -> Iterator[None]:
+    """Turn whatever is raised for the bytes of a file into UnreadableImage."""
+    try:
+        yield
     except UnreadableImage:
         raise
+    except Refused as refusal:
+        raise UnreadableImage(str(refusal)) from refusal
     except MemoryError as error:
         raise UnreadableImage(
             "The image needs more memory than there is: save it at a smaller size."
@@ -100,7 +144,15 @@ def read_image(source: bytes | os.PathLike[str], *, max_pixels: int = MAX_PIXELS
     except (
         Exception
     ) as error:  # Pillow raises a dozen kinds (SyntaxError, struct.error, KeyError, ...) for damaged files
-        raise UnreadableImage(_DAMAGED) from error
+        raise UnreadableImage(damaged) from error
+
+
+def _only_frame(data: bytes, max_pixels: int) -> DecodedImage:
+    """The picture of a DICOM file that holds one."""
+    images = read_dicom(data, max_pixels=max_pixels).images
+    if len(images) > 1:
+        raise UnreadableImage("The DICOM file holds several frames: save each field as a file of its own.")
+    return images[0]
 
 
 def _bytes_of(source: bytes | os.PathLike[str]) -> bytes:
@@ -136,6 +188,8 @@ def _megabytes(size: int) -> str:
 
 def sniff_format(data: bytes) -> str | None:
     """The format the first bytes claim, one of `FORMATS`, or None. File names are not asked: they lie."""
+    if data[128:132] == b"DICM":  # before the others: its preamble may make a file a TIFF as well
+        return "DICOM"
     if data.startswith(b"\xff\xd8\xff"):
         return "JPEG"
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -184,8 +238,6 @@ def _what_it_is(data: bytes) -> str:
     for start, name in _KNOWN_OTHERS:
         if data.startswith(start):
             return f"The file is {name}, not an image that can be read"
-    if data[128:132] == b"DICM":
-        return "The file is a DICOM object, which can't be read here"
     if data[4:8] == b"ftyp":
         return "The file is a video or a HEIC or AVIF picture, which can't be read"
     head = data[:512]
