@@ -30,7 +30,7 @@ from ml.evaluation import cell_evidence
 from ml.evaluation.cell_evidence import FILE
 from ml.evaluation.evidence import GateRow, read_evidence, write_evidence
 from ml.evaluation.intervals import Figure
-from ml.evaluation.whole import write_whole_evidence
+from ml.evaluation.whole import add_faithfulness, write_whole_evidence
 from ml.runtimes import open_runtime
 from ml.tasks import CELL
 
@@ -139,10 +139,18 @@ def main() -> None:
         "--only-evidence", action="store_true", help="measure the bundle in --out again, as it is"
     )
     parser.add_argument("--no-saliency", action="store_true", help="leave out whether the saliency is true")
+    parser.add_argument(
+        "--only-saliency",
+        action="store_true",
+        help="measure whether the saliency is true; keep all other figures",
+    )
     parser.add_argument("--only-cells", action="store_true", help=f"measure {FILE} alone")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     study = open_study(arguments.run, arguments.data)
+    if arguments.only_saliency:
+        add_faithfulness(arguments.out, study.cells.manifest, progress=_logged)
+        return
     if not (arguments.only_evidence or arguments.only_cells):
         assemble_run(study, arguments.out, CellPreprocessing())
     bundle = read_bundle(arguments.out)

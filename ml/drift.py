@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 TERMS = 100
 """Of Kolmogorov's series; beyond, each adds less than 1e-15 where the distance is worth a look."""
@@ -44,3 +44,20 @@ def at_least_p_value(count: int, n: int, share: float) -> float:
         1.0,
         math.fsum(math.comb(n, k) * share**k * (1 - share) ** (n - k) for k in range(max(0, count), n + 1)),
     )
+
+
+def distance_of_counts(counts: Mapping[int, int], expected: Mapping[int, int]) -> float:
+    """Return the Kolmogorov-Smirnov distance (0 to 1) between two histograms over the same bins.
+
+    Values within a bin are not told apart, so it is at most that of the values themselves. Raises ValueError where one
+    of the two is empty.
+    """
+    n, m = sum(counts.values()), sum(expected.values())
+    if not n or not m:
+        raise ValueError("No values, no distance.")
+    below = of_these = of_those = 0.0
+    for place in sorted(counts.keys() | expected.keys()):
+        of_these += counts.get(place, 0) / n
+        of_those += expected.get(place, 0) / m
+        below = max(below, abs(of_these - of_those))
+    return min(1.0, below)

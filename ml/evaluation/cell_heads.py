@@ -81,25 +81,41 @@ def fit_head(features: Features, codes: Codes, *, kind: str, ridge: float) -> He
 
 
 def choose_ridge(
-    features: Features, codes: Codes, learn: NDArray[np.bool_], held: NDArray[np.bool_], *, kind: str
+    features: Features,
+    codes: Codes,
+    learn: NDArray[np.bool_],
+    held: NDArray[np.bool_],
+    *,
+    kind: str,
+    ridges: Sequence[float] = RIDGES,
 ) -> float:
     """The C of the least log loss on held-out cells, the stronger ridge among equals.
 
     Args:
         learn, held: (n,) disjoint, by patient; of the training side both.
+        ridges: those to choose from, weakest C first; of one alone nothing is fitted.
     """
+    if len(ridges) == 1:
+        return ridges[0]
     losses = []
-    for ridge in RIDGES:
+    for ridge in ridges:
         chances = fit_head(features[learn], codes[learn], kind=kind, ridge=ridge).probabilities(
             features[held]
         )
         of_label = chances[np.arange(len(chances)), codes[held]]
         losses.append(float(-np.log(np.maximum(of_label, TINY)).mean()))
-    return RIDGES[int(np.argmin(losses))]
+    return ridges[int(np.argmin(losses))]
 
 
 def cross_fitted(
-    features: Features, codes: Codes, fold: Codes, *, kind: str, folds: int, may_learn: NDArray[np.bool_]
+    features: Features,
+    codes: Codes,
+    fold: Codes,
+    *,
+    kind: str,
+    folds: int,
+    may_learn: NDArray[np.bool_],
+    ridges: Sequence[float] = RIDGES,
 ) -> tuple[FloatArray, list[Head]]:
     """(n, 16) probabilities of every cell by a head that saw none of its fold, and each fold's head.
 
@@ -115,7 +131,12 @@ def cross_fitted(
         following = (number + 1) % folds
         side = may_learn & (fold >= 0) & (fold != number)
         ridge = choose_ridge(
-            features, codes, side & (fold != following), side & (fold == following), kind=kind
+            features,
+            codes,
+            side & (fold != following),
+            side & (fold == following),
+            kind=kind,
+            ridges=ridges,
         )
         head = fit_head(features[side], codes[side], kind=kind, ridge=ridge)
         judged = fold == number

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from ml.cache import cache_dir
 from ml.data.cells import CNMC, DEEPAPL, FOLDS, PBC, TEST_FOLD, Cells, load_cells
 from ml.evaluation.cell_figures import binary_figures, cell_figures, joined_figures
-from ml.evaluation.cell_heads import HEADS, Head, choose_ridge, cross_fitted, fit_head, source_told
+from ml.evaluation.cell_heads import HEADS, RIDGES, Head, choose_ridge, cross_fitted, fit_head, source_told
 from ml.evaluation.cell_pictures import (
     ADAPTING,
     BASELINE,
@@ -63,7 +63,17 @@ Features = Mapping[str, NDArray[np.float32]]
 class Study:
     """The cells and the network of a study, and what is measured of one variant after another."""
 
-    def __init__(self, cells: Cells, network: Network, *, size: int, cache: Path, resamples: int) -> None:
+    def __init__(
+        self,
+        cells: Cells,
+        network: Network,
+        *,
+        size: int,
+        cache: Path,
+        resamples: int,
+        ridges: Sequence[float] = RIDGES,
+    ) -> None:
+        self.ridges = ridges
         self.network, self.size, self.cache, self.resamples = network, size, cache, resamples
         sources, fine = cells.sources, cells.fine
         self.parts = {name: np.flatnonzero(sources == name) for name in dict.fromkeys(sources.tolist())}
@@ -99,7 +109,13 @@ class Study:
         both = np.concatenate([features[DEEPAPL.name], features[PBC.name]])
         ours = self.ours
         chances, heads = cross_fitted(
-            both, self.codes[ours], self.fold[ours], kind=kind, folds=FOLDS, may_learn=self.fine[ours]
+            both,
+            self.codes[ours],
+            self.fold[ours],
+            kind=kind,
+            folds=FOLDS,
+            may_learn=self.fine[ours],
+            ridges=self.ridges,
         )
         count = len(self.parts[DEEPAPL.name])
         found = {
@@ -155,7 +171,9 @@ class Study:
         ours, learn = self.ours, self.fine[self.ours]
         fold = self.fold[ours]
         held = learn & (fold == TEST_FOLD)
-        ridge = choose_ridge(both, self.codes[ours], learn & (fold > TEST_FOLD), held, kind=kind)
+        ridge = choose_ridge(
+            both, self.codes[ours], learn & (fold > TEST_FOLD), held, kind=kind, ridges=self.ridges
+        )
         head = fit_head(both[learn], self.codes[ours][learn], kind=kind, ridge=ridge)
         malignant = np.asarray([name in CELL.malignant for name in CELL.classes])
         chances = head.probabilities(other)[:, malignant].sum(axis=1)
@@ -178,33 +196,43 @@ class Study:
 
 
 def run(
-    study: Study, out: Path, facts: Mapping[str, Any], *, variants: Sequence[Variant], best: str | None = None
+    study: Study,
+    out: Path,
+    facts: Mapping[str, Any],
+    *,
+    variants: Sequence[Variant],
+    best: str | None = None,
+    heads: Sequence[str] = HEADS,
+    robust: bool = True,
 ) -> dict[str, Any]:
     """Measure the variants that `out` lacks, then the best one's robustness; `out` is written after every row.
 
     Args:
         facts: what rows must share to stand in one file; rows of other facts are not kept.
         best: the variant whose robustness is measured; by default that of the largest headline area.
+        heads: the kinds that are fitted. robust: whether robustness is measured.
     """
     result = _begun(out, facts)
     for variant in variants:
-        for kind in HEADS:
+        for kind in heads:
             if any(row["variant"] == variant.name and row["heads"] == kind for row in result["rows"]):
                 continue
             features = study.features(variant)
             log.info("%s, %s head(s): fitting", variant.name, kind)
             result["rows"].append(study.row(variant, kind, features)[0])
             _write(out, result)
+    if not robust:
+        return result
     chosen = _best(result["rows"], best)
     if result["robustness"].get("variant") != [chosen["variant"], chosen["heads"]]:
         result["robustness"] = {"variant": [chosen["variant"], chosen["heads"]], "rows": {}}
     rows = result["robustness"]["rows"]
     if not set(SPOILT) <= set(rows):
         variant = next(one for one in (BASELINE, *VARIANTS) if one.name == chosen["variant"])
-        heads = study.row(variant, chosen["heads"], study.features(variant))[1]
+        fitted = study.row(variant, chosen["heads"], study.features(variant))[1]
         for words, spoilt in SPOILT.items():
             if words not in rows:
-                rows[words] = study.robustness(variant, heads, spoilt)
+                rows[words] = study.robustness(variant, fitted, spoilt)
                 _write(out, result)
     return result
 
@@ -270,6 +298,15 @@ def main() -> None:
         "--resamples", type=int, default=RESAMPLES, help=f"of the bootstrap (default {RESAMPLES})"
     )
     parser.add_argument("--best", choices=names, metavar="NAME", help="measure this variant's robustness")
+    parser.add_argument(
+        "--heads", nargs="+", choices=HEADS, default=HEADS, help="kinds to fit (default both)"
+    )
+    parser.add_argument(
+        "--ridge",
+        type=float,
+        help="C for every head, a third of the time (default: chosen on held-out patients)",
+    )
+    parser.add_argument("--no-robustness", action="store_true", help="leave out the spoilt pictures")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     cache = cache_dir() / "cell-study"
@@ -290,11 +327,17 @@ def main() -> None:
     )
     facts = {
         "data": cells.manifest.name, "images": len(cells.manifest), "size": arguments.size, "seed": SEED,
-        "weights_sha256": weights, "resamples": arguments.resamples,
+        "weights_sha256": weights, "resamples": arguments.resamples, "ridge": arguments.ridge,
     }  # fmt: skip
-    study = Study(cells, network, size=arguments.size, cache=cache, resamples=arguments.resamples)
+    ridges = RIDGES if arguments.ridge is None else (arguments.ridge,)
+    study = Study(
+        cells, network, size=arguments.size, cache=cache, resamples=arguments.resamples, ridges=ridges
+    )
     chosen = [variant for variant in (BASELINE, *VARIANTS) if variant.name in arguments.variants]
-    result = run(study, arguments.out, facts, variants=chosen, best=arguments.best)
+    result = run(
+        study, arguments.out, facts, variants=chosen, best=arguments.best, heads=arguments.heads,
+        robust=not arguments.no_robustness,
+    )  # fmt: skip
     print(markdown(result, best=_best(result["rows"], arguments.best)))
 
 

@@ -31,7 +31,8 @@ def markdown(result: Mapping[str, Any], *, best: Mapping[str, Any]) -> str:
     """The ablation, then robustness and classes of the best variant; `result` is the study's JSON."""
     facts = result["facts"]
     lines = [
-        f"Frozen DenseNet-121 features at {facts['size']} px, logistic regressions on top. {_counted(best)} "
+        f"Frozen DenseNet-121 features at {facts['size']} px, logistic regressions on top{_ridge(facts)}. "
+        f"{_counted(best)} "
         f"`{DEEPAPL.name}` is judged with patients held out ({_split(best, DEEPAPL.name)}), `{PBC.name}` with images "
         f"held out (it names no patients), `{CNMC.name}` is another hospital to which nothing was fitted. In brackets "
         f"95 % intervals by bootstrap over patients ({facts['resamples']} resamples; w: Wilson's). *Hospital told* is "
@@ -50,6 +51,10 @@ def markdown(result: Mapping[str, Any], *, best: Mapping[str, Any]) -> str:
         )
     lines += ["", *_robustness(result), *_classes(best)]
     return "\n".join(lines) + "\n"
+
+
+def _ridge(facts: Mapping[str, Any]) -> str:
+    return "" if facts.get("ridge") is None else f" (C = {facts['ridge']:g} for all)"
 
 
 def _counted(row: Mapping[str, Any]) -> str:
