@@ -15,11 +15,11 @@ from diagnosis import permissions, veil
 from diagnosis.models import Review, SmearImage, User
 from diagnosis.nearest import nearest
 
-MOST_COMPARED = 20_000
-"""Reviewed images that an image is compared with, the newest: a fifth of a second's work."""
+MOST_COMPARED = 2000
+"""Newest readings that an image is compared with: more would take longer than a page may."""
 
-NEWEST_OF_A_CLASS = 100
-"""Images of a class among which those that most readers agree on are shown."""
+NEWEST_OF_A_CLASS = 60
+"""Newest readings of a class among which the images that most readers agree on are shown."""
 
 _A_BATCH = 1000
 _OF_A_CLASS = (Review.Verdict.AGREE, Review.Verdict.OVERRULE)
@@ -52,10 +52,11 @@ def reference_images(
 ) -> dict[str, list[Compared]]:
     """For every class, reviewed images of it: of the newest those that most readers agree on. One query a class."""
     permissions.require(user, permissions.VIEW, image)
-    found = {}
+    readers, found = _readers(user), {}
     for label in classes:
-        newest = _standing(user, image).filter(label=label).order_by("-pk").values("pk")[:NEWEST_OF_A_CLASS]
-        ranked = _told(Review.objects.filter(pk__in=newest)).order_by("-readers", "-pk")[:each]
+        # By class and time, as the index has them.
+        newest = _recent(readers).filter(label=label).order_by("-created_at")[:NEWEST_OF_A_CLASS]
+        ranked = _told(_standing(user, image).filter(pk__in=newest)).order_by("-readers", "-pk")[:each]
         found[label] = [Compared(review, review.readers) for review in ranked]  # type: ignore[attr-defined]
     return found
 
@@ -69,7 +70,7 @@ def can_be_compared(image: SmearImage) -> bool:
 def similar_images(*, user: User, image: SmearImage, limit: int = 8) -> list[Compared]:
     """The reviewed images of the laboratory that look most like an image to the network, the nearest first.
 
-    Only what the same model version saw can be compared. Two queries, and memory for `_A_BATCH` images, whatever the
+    Only what the same model version saw can be compared. Three queries, and memory for `_A_BATCH` images, whatever the
     archive holds. To a reader in blind mode the likeness of an image she has yet to class is nothing to be told:
     raises as `veil.require_image`, and as `permissions.require`.
     """
@@ -78,12 +79,12 @@ def similar_images(*, user: User, image: SmearImage, limit: int = 8) -> list[Com
     analysis = image.newest_analysis
     if analysis is None or not can_be_compared(image):
         return []
+    newest = _recent(_readers(user)).order_by("-pk")[:MOST_COMPARED]
     archive = (
         _standing(user, image)
-        .filter(image__newest_analysis__model_version=analysis.model_version_id)
+        .filter(pk__in=newest, image__newest_analysis__model_version=analysis.model_version_id)
         .exclude(image__newest_analysis__embedding=b"")
-        .order_by("-pk")
-        .values_list("pk", "image__newest_analysis__embedding")[:MOST_COMPARED]
+        .values_list("pk", "image__newest_analysis__embedding")
     )
     distances = nearest(analysis.embedding, archive.iterator(chunk_size=_A_BATCH), limit)
     reviews = {review.pk: review for review in _told(Review.objects.filter(pk__in=distances))}
@@ -100,6 +101,21 @@ def standing_review(*, user: User, image: SmearImage) -> Compared | None:
         _of_images_that_stand().filter(image=image, image__case__laboratory=user.laboratory_id)
     ).first()
     return Compared(review, review.readers) if review else None  # type: ignore[attr-defined]
+
+
+def _readers(user: User) -> list[int]:
+    return list(User.objects.filter(laboratory=user.laboratory_id).values_list("pk", flat=True))
+
+
+def _recent(readers: list[int]) -> QuerySet[Review, int]:
+    """Keys of the reviews of a class by these readers. Sliced, it is what keeps a database from going through all
+    reviews there ever were: neither can guess that nearly every review is the one that counts for its image.
+    """
+    return (
+        Review.objects.filter(reviewer__in=readers, verdict__in=_OF_A_CLASS, label__gt="")
+        .order_by()
+        .values_list("pk", flat=True)
+    )
 
 
 def _of_images_that_stand() -> QuerySet[Review]:
