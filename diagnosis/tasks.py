@@ -7,7 +7,16 @@ from uuid import UUID
 
 from celery import shared_task
 
-from diagnosis.services import analyze, audit_verification, idempotency, judging, shadow, upkeep, webhook_delivery
+from diagnosis.services import (
+    analyze,
+    audit_verification,
+    idempotency,
+    judging,
+    quality,
+    shadow,
+    upkeep,
+    webhook_delivery,
+)
 
 
 @shared_task(name="diagnosis.tasks.analyze_image")  # type: ignore[untyped-decorator]
@@ -42,6 +51,13 @@ def deliver_webhooks() -> None:
 def verify_audit(actor_id: int | None = None) -> None:
     """Verify the audit once a day, or because somebody asked, and keep the result. Twice does no harm."""
     audit_verification.run(actor_id=actor_id)
+
+
+# Acknowledged before it runs, as that: the first count of a large archive takes long, and is made again when it fails.
+@shared_task(name="diagnosis.tasks.count_quality", acks_late=False)  # type: ignore[untyped-decorator]
+def count_quality() -> None:
+    """Count what the quality page shows: the last days anew. Safe at any time and twice at once."""
+    quality.run()
 
 
 # Acknowledged before it runs: a trial takes longer than any message may stay unacknowledged, and the study in the

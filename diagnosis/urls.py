@@ -35,6 +35,7 @@ from diagnosis.views.laboratory import laboratory
 from diagnosis.views.models import bundle_evidence, models
 from diagnosis.views.new_case import new_case
 from diagnosis.views.promotion import judge, judgement_live, promote, retire, roll_back, shadow
+from diagnosis.views.quality import quality
 from diagnosis.views.reports import report_json, report_pdf, report_version
 from diagnosis.views.review import blind, retry, review, review_undo
 from diagnosis.views.review_several import reviews, reviews_undo
@@ -90,6 +91,7 @@ urlpatterns: list[URLPattern] = [
     path("images/<uuid:pk>/retry", retry, name="retry"),
     path("history", history, name="history"),
     path("history.csv", history_csv, name="history-csv"),
+    path("quality", quality, name="quality"),
     path("audit", audit, name="audit"),
     path("audit.csv", audit_csv, name="audit-csv"),
     path("audit/verify", audit_verify, name="audit-verify"),

@@ -276,6 +276,7 @@ CELERY_TASK_ROUTES = {
     "diagnosis.tasks.sweep": {"queue": "upkeep"},
     "diagnosis.tasks.remove_orphans": {"queue": "upkeep"},
     "diagnosis.tasks.verify_audit": {"queue": "upkeep"},
+    "diagnosis.tasks.count_quality": {"queue": "upkeep"},
     "diagnosis.tasks.deliver_webhooks": {"queue": "upkeep"},
     "diagnosis.tasks.judge_version": {"queue": "training"},
     "diagnosis.tasks.run_shadows": {"queue": "training"},
@@ -327,6 +328,11 @@ CELERY_BEAT_SCHEDULE = {
     "verify-audit": {
         "task": "diagnosis.tasks.verify_audit",
         "schedule": 3600.0,  # it does so once a day
+        "options": {"queue": "upkeep", "expires": 3600.0},
+    },
+    "count-quality": {
+        "task": "diagnosis.tasks.count_quality",
+        "schedule": 3600.0,
         "options": {"queue": "upkeep", "expires": 3600.0},
     },
     "remove-orphans": {

@@ -11,6 +11,7 @@ from diagnosis.models.judgement import Judgement
 from diagnosis.models.laboratory import Laboratory, Site
 from diagnosis.models.model_version import ModelVersion
 from diagnosis.models.promotion import Promotion
+from diagnosis.models.quality import QualityDay, QualityReference
 from diagnosis.models.review import BlindReading, Review
 from diagnosis.models.saved_view import SavedView
 from diagnosis.models.shadow import ShadowAnalysis
@@ -35,6 +36,8 @@ __all__ = [
     "Laboratory",
     "ModelVersion",
     "Promotion",
+    "QualityDay",
+    "QualityReference",
     "Review",
     "SavedView",
     "SecondOpinion",

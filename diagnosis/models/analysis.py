@@ -91,6 +91,7 @@ class Analysis(models.Model):
             models.Index(fields=["image", "-queued_at"], name="analysis_by_image"),
             # Not a partial index: SQLite uses those only for constants, and Django sends parameters.
             models.Index(fields=["state", "queued_at"], name="analysis_by_state"),
+            models.Index(fields=["finished_at"], name="analysis_by_finish"),
         ]
 
     def __str__(self) -> str:

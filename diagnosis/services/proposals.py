@@ -12,7 +12,7 @@ from datetime import datetime
 from django.db.models import Max, Q
 
 from diagnosis.models import Analysis, Laboratory, ModelVersion, Training
-from diagnosis.services import registry, reviewed
+from diagnosis.services import quality_drift, registry, reviewed
 from ml import drift as drifting
 
 ENOUGH_REVIEWS = 100
@@ -34,7 +34,8 @@ NEW_REVIEWS: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Proposal:
-    """Why a retraining is worth it: `reasons` are sentences; `kinds` of them "reviews", "drift" and "outside"."""
+    """Why a retraining is worth it: `reasons` are sentences; `kinds` of them "reviews", "drift", "outside" and
+    "inputs"."""
 
     version: ModelVersion
     kinds: tuple[str, ...]
@@ -75,6 +76,7 @@ def retraining_proposal(*, laboratory: Laboratory, task: str = ModelVersion.Task
     drift = measure_drift(laboratory=laboratory, version=active)
     if drift is not None:
         found += _drift_reasons(drift)
+    found += [("inputs", words) for words in quality_drift.reasons(laboratory=laboratory, version=active)]
     if not found:
         return None
     return Proposal(active, tuple(kind for kind, _ in found), tuple(words for _, words in found))

@@ -60,6 +60,7 @@ READS = [
         404,
         404,
     ),  # of a number nobody has signed; test_report_pages has others
+    ("quality", 403, 200, 200, 200, 200),  # of one's own laboratory alone
     ("audit", 403, 403, 200, 200, 403),
     ("audit-csv", 403, 403, 200, 200, 403),
     ("models", 403, 200, 200, 200, 200),
@@ -173,7 +174,7 @@ API_OPEN = {"api-root", "nothing"}
 # --- addresses
 
 PLAIN = {
-    "worklist", "queue-live", "worklist-live", "view-save", "case-new", "history", "history-csv", "audit",
+    "worklist", "queue-live", "worklist-live", "view-save", "case-new", "history", "history-csv", "audit", "quality",
     "audit-csv", "audit-verify", "models", "trainings-live", "sites", "laboratory", "account",
     "second-factor", "idle-live", "sessions-end",
 }  # fmt: skip
