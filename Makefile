@@ -21,8 +21,16 @@ run: deps ## start everything at http://127.0.0.1:8000/ (PORT=8001, HOST=0.0.0.0
 
 deps: $(INSTALLED) $(VENDORED) ## install what is needed into .venv and static/vendor (run, test and others do it themselves)
 
+# What starts no browser, broker or server of its own runs in as many processes as there are cores, up to four.
 test: deps ## run all tests (ARGS="tests/ml -k saliency" for some)
+ifeq ($(strip $(ARGS)),)
+	@failed=0; \
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile tests/diagnosis tests/ml || failed=1; \
+	$(BIN)/python -m pytest --ignore=tests/diagnosis --ignore=tests/ml || failed=1; \
+	exit $$failed
+else
 	@$(BIN)/python -m pytest $(ARGS)
+endif
 
 test-fast: deps ## run the tests that need no browser, broker or database server
 	@$(BIN)/python -m pytest -m "not slow and not browser and not broker and not postgres and not data" $(ARGS)

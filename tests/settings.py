@@ -11,7 +11,10 @@ import tempfile
 if "LEUKOSCOPE_TEST_VAR" not in os.environ:
     os.environ["LEUKOSCOPE_TEST_VAR"] = tempfile.mkdtemp(prefix="leukoscope-tests-")
     atexit.register(shutil.rmtree, os.environ["LEUKOSCOPE_TEST_VAR"], ignore_errors=True)
-os.environ["LEUKOSCOPE_VAR"] = os.environ["LEUKOSCOPE_TEST_VAR"]
+# Test processes that run beside each other (pytest-xdist) share nothing.
+os.environ["LEUKOSCOPE_VAR"] = os.path.join(
+    os.environ["LEUKOSCOPE_TEST_VAR"], os.environ.get("PYTEST_XDIST_WORKER", "")
+)
 
 from webapp.settings import *  # noqa: F403
 from webapp.settings import DATABASES, STATIC_ROOT, STORAGES, VAR_DIR

@@ -49,6 +49,7 @@ def test_the_tests_of_the_services_pass_there_too(postgres_url: str) -> None:
     result = on_postgres(
         postgres_url,
         *("-m", "pytest", "tests/diagnosis", "-q", "-p", "no:cacheprovider"),
+        *("-n", "auto", "--maxprocesses", "4", "--dist", "loadfile"),
         *("-m", "not browser and not broker and not slow and not data and not weights"),
     )
     assert result.returncode == 0, result.stdout[-6000:]
