@@ -46,6 +46,7 @@ ACTIONS: dict[str, dict[str, str]] = {
         "sign_amendment": "signed an amendment",
         "signature_failed": "failed to sign",
         "report": "downloaded a report",
+        "export_overlay": "downloaded an overlay",
         "export": "exported a table",
     },
     "Models": {

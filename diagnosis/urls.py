@@ -12,6 +12,7 @@ from diagnosis.views.cell import cell, image_cells
 from diagnosis.views.cells import cells, cells_read, cells_rows, cells_undo
 from diagnosis.views.compare import compare
 from diagnosis.views.consultation import opinion_ask, opinion_withdraw
+from diagnosis.views.dicom import overlay_dicom, report_dicom
 from diagnosis.views.exports import history_csv
 from diagnosis.views.history import history
 from diagnosis.views.images import (
@@ -73,6 +74,7 @@ urlpatterns: list[URLPattern] = [
     path("cases/<int:pk>/amendment/abandon", amendment_abandon, name="amendment-abandon"),
     path("cases/<int:pk>/report.pdf", report_pdf, name="report-pdf"),
     path("cases/<int:pk>/report.json", report_json, name="report-json"),
+    path("cases/<int:pk>/report.dcm", report_dicom, name="report-dicom"),
     path("cases/<int:pk>/reports/<int:number>.pdf", report_version, name="report-version"),
     path("cells/<int:pk>", cell, name="cell"),
     path("cells/<int:pk>/saliency.png", cell_saliency, name="cell-saliency"),
@@ -82,6 +84,7 @@ urlpatterns: list[URLPattern] = [
     path("images/<uuid:pk>/thumbnail", image_thumbnail, name="image-thumbnail"),
     path("images/<uuid:pk>/processed.png", image_processed, name="image-processed"),
     path("images/<uuid:pk>/overlay/<str:method>.png", image_overlay, name="image-overlay"),
+    path("images/<uuid:pk>/overlay/<str:method>.dcm", overlay_dicom, name="overlay-dicom"),
     path("images/<uuid:pk>/review", review, name="review"),
     path("images/<uuid:pk>/review/undo", review_undo, name="review-undo"),
     path("images/<uuid:pk>/blind", blind, name="blind"),

@@ -46,8 +46,14 @@ def pdf(*, case: Case, number: int | None = None) -> Report:
     Asks nobody's leave and leaves no trace: `download_pdf` does both. Raises NoSuchReport, and what `report_pdf.render`
     raises.
     """
+    document, content = printed(case=case, number=number)
+    return _report(document, content, "pdf", "application/pdf")
+
+
+def printed(*, case: Case, number: int | None = None) -> tuple[Document, bytes]:
+    """The same with what it says, for whoever puts it into a wrapping of its own. As `pdf`."""
     document = _document(case, number)
-    return _report(document, _kept_pdf(document), "pdf", "application/pdf")
+    return document, _kept_pdf(document)
 
 
 def fhir(
@@ -55,8 +61,8 @@ def fhir(
 ) -> Report:
     """The FHIR document of the same, as JSON; with the PDF inside if asked for. As `pdf`."""
     document = _document(case, number)
-    printed = _kept_pdf(document) if with_pdf else None
-    told = report_fhir.bundle(document=document, base_url=base_url, pdf=printed)
+    inside = _kept_pdf(document) if with_pdf else None
+    told = report_fhir.bundle(document=document, base_url=base_url, pdf=inside)
     content = json.dumps(told, ensure_ascii=False, allow_nan=False).encode()
     return _report(document, content, "json", "application/fhir+json")
 

@@ -101,7 +101,7 @@ def _small(image: SmearImage) -> bytes:
 def image_processed(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     """What the network saw: the square of the newest analysis, or of the one named by `?analysis=`."""
     image = permissions.get_image_for(request.user, pk)
-    analysis = _analysis_of(request, image)
+    analysis = analysis_of(request, image)
     if not analysis.processed:
         raise Http404("There is no processed picture of this image.")
     etag = f'"{analysis.processed.name.rsplit("/", 1)[-1]}"'
@@ -116,7 +116,7 @@ def image_overlay(request: HttpRequest, pk: UUID, method: str) -> HttpResponseBa
     """One method's overlay of the image or, with `?frame=processed`, of what the network saw."""
     image = permissions.get_image_for(request.user, pk)
     veil.require_image(request.user, image)
-    analysis = _analysis_of(request, image)
+    analysis = analysis_of(request, image)
     if method not in METHODS or method not in analysis.maps:
         raise Http404("There is no such overlay of this image.")
     square = request.GET.get("frame") == "processed"
@@ -179,7 +179,8 @@ def overlay_size(width: int, height: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _analysis_of(request: HttpRequest, image: SmearImage) -> Analysis:
+def analysis_of(request: HttpRequest, image: SmearImage) -> Analysis:
+    """The newest analysis of an image, or the one named by `?analysis=`."""
     wanted = request.GET.get("analysis")
     if wanted is None:
         analysis = image.newest_analysis

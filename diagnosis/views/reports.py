@@ -29,7 +29,7 @@ NOT_MADE = (
 def report_pdf(request: HttpRequest, pk: int) -> HttpResponseBase:
     """The report that stands as PDF: signed, or preliminary where nobody has signed."""
     case = permissions.get_case_for(request.user, pk)
-    return _answer(request, lambda: reporting.download_pdf(user=request.user, case=case))
+    return answer(request, lambda: reporting.download_pdf(user=request.user, case=case))
 
 
 @require_safe
@@ -37,7 +37,7 @@ def report_pdf(request: HttpRequest, pk: int) -> HttpResponseBase:
 def report_version(request: HttpRequest, pk: int, number: int) -> HttpResponseBase:
     """A signed version of the report as PDF, as it was signed; an earlier one says what has taken its place."""
     case = permissions.get_case_for(request.user, pk)
-    return _answer(request, lambda: reporting.download_pdf(user=request.user, case=case, number=number))
+    return answer(request, lambda: reporting.download_pdf(user=request.user, case=case, number=number))
 
 
 @require_safe
@@ -45,7 +45,7 @@ def report_version(request: HttpRequest, pk: int, number: int) -> HttpResponseBa
 def report_json(request: HttpRequest, pk: int) -> HttpResponseBase:
     """The report that stands as a FHIR document; `?pdf=1` puts the printed report inside."""
     case = permissions.get_case_for(request.user, pk)
-    return _answer(
+    return answer(
         request,
         lambda: reporting.download_fhir(
             user=request.user,
@@ -56,7 +56,8 @@ def report_json(request: HttpRequest, pk: int) -> HttpResponseBase:
     )
 
 
-def _answer(request: HttpRequest, make: Callable[[], Report]) -> HttpResponseBase:
+def answer(request: HttpRequest, make: Callable[[], Report]) -> HttpResponseBase:
+    """The report that `make` gives as a file to download, or the page that says why there is none."""
     try:
         made = make()
     except NoSuchReport as error:

@@ -39,6 +39,7 @@ READS = [
     ("image-thumbnail", 200, 200, 200, 200, 404),
     ("image-processed", 200, 200, 200, 200, 404),
     ("image-overlay", 200, 200, 200, 200, 404),
+    ("overlay-dicom", 200, 200, 200, 200, 404),
     ("image-sprite", 404, 404, 404, 404, 404),  # without `?cells=`; test_pages_cells names them
     ("image-cells", 200, 200, 200, 200, 404),
     ("compare", 200, 200, 200, 200, 404),
@@ -52,6 +53,7 @@ READS = [
     ("signed-report", 404, 404, 404, 404, 404),  # nobody has signed; test_sign_out_pages has others
     ("report-pdf", 200, 200, 200, 200, 404),
     ("report-json", 200, 200, 200, 200, 404),
+    ("report-dicom", 200, 200, 200, 200, 404),
     (
         "report-version",
         404,
@@ -184,7 +186,7 @@ OF_A_CASE = {
     "case-assign", "opinion-ask", "case", "case-facts", "case-live", "upload", "sample", "cells",
     "cells-rows", "cells-read", "cells-undo", "reviews", "reviews-undo",
 }  # fmt: skip
-OF_A_REPORT = {"report-pdf", "report-json", "sign-out", "amendment-open", "amendment-abandon"}
+OF_A_REPORT = {"report-pdf", "report-json", "report-dicom", "sign-out", "amendment-open", "amendment-abandon"}
 OF_INTERFACES = {"interfaces", "token-create", "webhook-create"}
 OF_A_VERSION = {"promote", "judgement-live", "judge", "roll-back", "shadow", "retire"}
 OF_A_CELL = {"cell", "cell-saliency"}
@@ -223,7 +225,7 @@ def address(name: str, image: SmearImage) -> str:
         arguments = [Training.objects.get().pk]
     elif name == "site":
         arguments = [Site.objects.get().pk]
-    elif name == "image-overlay":
+    elif name in ("image-overlay", "overlay-dicom"):
         arguments = [image.pk, "gradcam++"]
     elif name == "bundle-evidence":
         arguments = [image.newest_analysis.model_version_id, "metrics.json"]
