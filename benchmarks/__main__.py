@@ -21,6 +21,7 @@ BENCHMARKS = {
     "worker": "a worker's start and memory, and the web process's memory",
     "upload": "upload to visible result through the running application",
     "report": "the PDF and the FHIR document of a case of 40 images through the running application",
+    "pages": "every page over a drawn archive of 100,000 cases with 1,000,000 analyses in PostgreSQL",
     "training": "the input pipeline against bare training steps, a search's trials, memory for 2,775 fields",
 }
 
@@ -45,6 +46,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--repeats", type=int, default=24, metavar="N", help="fields a benchmark (default 24)"
     )
+    parser.add_argument(
+        "--cases",
+        type=int,
+        default=100_000,
+        metavar="N",
+        help="of the archive for the pages (default 100,000)",
+    )
+    parser.add_argument("--database", metavar="URL", help="a PostgreSQL with such an archive, for the pages")
     parser.add_argument("--threads", type=int, help="OpenVINO's threads in the prediction benchmark")
     parser.add_argument("--json", type=Path, metavar="FILE", help="default: var/bench/<date and time>.json")
     options = parser.parse_args()
@@ -76,6 +85,9 @@ def main() -> int:
             part = Path(scratch) / f"{name}.json"
             command = [sys.executable, "-m", "benchmarks", name, "--bundle", str(options.bundle.resolve())]
             command += ["--repeats", str(options.repeats), "--json", str(part)]
+            command += ["--cases", str(options.cases)]
+            if options.database:
+                command += ["--database", options.database]
             if options.threads:
                 command += ["--threads", str(options.threads)]
             if subprocess.run(command, check=False).returncode == 0:

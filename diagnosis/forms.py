@@ -6,7 +6,7 @@ from typing import Any
 
 from django import forms
 
-from diagnosis import selectors, wording
+from diagnosis import history_selectors, selectors, wording
 from diagnosis.models import Case, User
 from diagnosis.selectors import HistoryFilters
 
@@ -99,13 +99,15 @@ class HistoryForm(DescribedForm):
         required=False,
         max_length=200,
         label="Search",
-        widget=forms.TextInput({"type": "search", "placeholder": "Accession, patient code or note"}),
+        help_text="Accession, patient code, words of notes, comments and conclusions.",
+        widget=forms.TextInput({"type": "search"}),
     )
     outcome = forms.ChoiceField(required=False, choices=OUTCOMES)
     label = forms.ChoiceField(required=False, label="Class")
     reading = forms.ChoiceField(required=False, choices=READINGS)
     reviewer = forms.ModelChoiceField(queryset=None, required=False, label="Reader", empty_label="any reader")
     version = forms.ModelChoiceField(queryset=None, required=False, label="Model", empty_label="any model")
+    status = forms.ChoiceField(required=False, choices=[("", "any status"), *Case.Status.choices])
     since = forms.DateField(
         required=False, label="Received from", widget=forms.DateInput({"type": "date"}, format="%Y-%m-%d")
     )
@@ -117,7 +119,7 @@ class HistoryForm(DescribedForm):
         super().__init__(*args, **kwargs)
         self.fields["label"].choices = [("", "any class"), *wording.REVIEW_WORDS.items()]  # type: ignore[attr-defined]
         self.fields["reviewer"].queryset = selectors.reviewers(user=user)  # type: ignore[attr-defined]
-        self.fields["version"].queryset = selectors.model_versions(user=user)  # type: ignore[attr-defined]
+        self.fields["version"].queryset = selectors.version_names(user=user)  # type: ignore[attr-defined]
 
     def filters(self, sort: str) -> HistoryFilters:
         """What was asked for; a value that can't be understood narrows nothing, and the form says so."""
@@ -132,9 +134,10 @@ class HistoryForm(DescribedForm):
             unread=asked.get("reading") == "unread",
             disputed=asked.get("reading") == "disputed",
             model_version=version.pk if version else None,
+            status=asked.get("status") or "",
             date_from=asked.get("since"),
             date_to=asked.get("until"),
-            sort=sort if sort in selectors.SORTS else selectors.DEFAULT_SORT,
+            sort=sort if sort in history_selectors.SORTS else selectors.DEFAULT_SORT,
         )
 
     @property

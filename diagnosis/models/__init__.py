@@ -5,6 +5,7 @@ from diagnosis.models.audit import AuditEvent, AuditHead
 from diagnosis.models.case import Case
 from diagnosis.models.cell import Cell, CellAnalysis, CellReading
 from diagnosis.models.consultation import Dispute, SecondOpinion
+from diagnosis.models.finding import SignedFinding
 from diagnosis.models.image import SmearImage
 from diagnosis.models.interface import ApiToken, IdempotencyKey, Webhook, WebhookDelivery
 from diagnosis.models.judgement import Judgement
@@ -43,6 +44,7 @@ __all__ = [
     "SecondOpinion",
     "ShadowAnalysis",
     "SignOut",
+    "SignedFinding",
     "Site",
     "SiteValidation",
     "SmearImage",

@@ -65,6 +65,10 @@ class Case(models.Model):
         related_name="+",
     )
     amending_reason = models.TextField(blank=True, max_length=2000, editable=False)
+    has_findings = models.BooleanField(
+        default=False, editable=False,
+        help_text="Signed and closed, with what its images came to kept (services.findings).",
+    )  # fmt: skip
 
     class Meta:
         ordering = ["-created_at", "-id"]
@@ -78,6 +82,13 @@ class Case(models.Model):
             models.Index(fields=["laboratory", "-received_on"], name="case_by_received"),
             models.Index(fields=["laboratory", "patient_code"], name="case_by_patient"),
             models.Index(fields=["laboratory", "status", "-created_at"], name="case_by_status"),
+            # Few cases are open among many that are signed.
+            models.Index(
+                fields=["laboratory"], condition=models.Q(has_findings=False), name="case_without_findings"
+            ),
+            models.Index(
+                fields=["laboratory"], condition=models.Q(amending_since__isnull=False), name="case_amending"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -33,7 +33,7 @@ from diagnosis.models import (
     SmearImage,
     User,
 )
-from diagnosis.services import audit
+from diagnosis.services import audit, findings
 from diagnosis.services.bulk_rows import Table, analyse, next_key, unindexed
 from diagnosis.storage import content_name, smear_storage
 
@@ -44,6 +44,7 @@ A_BATCH: Final = 1000
 YEARS: Final = 3
 OPEN_DAYS: Final = 3
 """Cases of the last days are still being read; of the older ones, few were never signed."""
+FEWEST_RECENT: Final = 8
 _MODELS: Final = (Case, SmearImage, Analysis, CellAnalysis, Review, SignOut, Dispute)
 _MALIGNANT: Final = ("early", "pre", "pro")
 _NOTES: Final = (
@@ -106,7 +107,7 @@ def seed(
     beside_others: bool = False,
     told: Callable[[int], None] = lambda done: None,
 ) -> Seeded:
-    """Draw an archive, in one transaction; `told` hears of the cases written until now.
+    """Draw an archive, in one transaction, then keep its findings; `told` hears of the cases written until now.
 
     Raises ArchiveRefused where there is a drawn archive already or, unless `beside_others`, where there are cases.
     """
@@ -130,6 +131,8 @@ def seed(
                 told(min(cases, first + A_BATCH))
         detail = {"cases": cases, "images_per_case": images_per_case, "seed": seed}
         audit.record(action="seed_archive", actor=None, laboratory=draw.cast.laboratory, detail=detail)
+    analyse()
+    findings.keep_all()
     analyse()
     return Seeded(draw.cast.laboratory, cases, **counts)
 
@@ -249,7 +252,7 @@ class _Drawing:
         rng = self.rng
         age = datetime.timedelta(days=YEARS * 365) * (1 - (number + 0.5) / of)
         received = self.now - age
-        is_recent = age < datetime.timedelta(days=OPEN_DAYS)
+        is_recent = number >= of - max(FEWEST_RECENT, of * OPEN_DAYS // (YEARS * 365))
         is_open = rng.random() < (0.8 if is_recent else 0.003)
         is_malignant, is_marrow = rng.random() < 0.12, rng.random() < 0.3
         case, reader = self._key(Case), rng.choice(self.cast.readers)

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from diagnosis import permissions
 from diagnosis.models import Case, SignOut, User
-from diagnosis.services import audit, audit_chain, report_changes, report_content, signer, webhooks
+from diagnosis.services import audit, audit_chain, findings, report_changes, report_content, signer, webhooks
 from diagnosis.services.report_leukocytes import of_images
 from diagnosis.services.report_outcomes import utc
 from diagnosis.services.report_schema import AmendmentPart, Content, SignaturePart
@@ -112,6 +112,7 @@ def open_amendment(*, user: User, case: Case, reason: str) -> Case:
         )
     locked.amending_since, locked.amending_by, locked.amending_reason = timezone.now(), user, reason
     locked.save(update_fields=["amending_since", "amending_by", "amending_reason"])
+    findings.forget(case=locked)
     detail = {"number": locked.newest_sign_out.number + 1, "reason": reason}
     audit.record(action="open_amendment", actor=user, laboratory=locked.laboratory, obj=locked, detail=detail)
     return locked
@@ -279,6 +280,7 @@ def _signature(user: User, found: Check, number: int, now: datetime.datetime) ->
 def _close(case: Case) -> None:
     case.amending_since, case.amending_by, case.amending_reason = None, None, ""
     case.save(update_fields=["amending_since", "amending_by", "amending_reason"])
+    findings.keep(cases=[case.pk])
 
 
 def _amender(case: Case) -> str:

@@ -8,8 +8,9 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from diagnosis import selectors, worklist_selectors
+from diagnosis import worklist_selectors
 from diagnosis.forms import HistoryForm
+from diagnosis.history_selectors import Found
 from diagnosis.models import SavedView
 from diagnosis.views.access import signed_in
 from diagnosis.views.saved_views import views_of
@@ -34,9 +35,7 @@ def history(request: HttpRequest) -> HttpResponseBase:
     """Cases that match the filters of the address."""
     form = HistoryForm(request.GET, user=request.user)
     filters = form.filters(request.GET.get("sort", ""))
-    page = Paginator(selectors.history(user=request.user, filters=filters), A_PAGE).get_page(
-        request.GET.get("page")
-    )
+    page = Paginator(Found(user=request.user, filters=filters), A_PAGE).get_page(request.GET.get("page"))
     page.object_list = worklist_selectors.with_work(page.object_list, user=request.user)
     context = {
         "section": "history",
