@@ -26,7 +26,8 @@ class Table:
         self._model = model
         by_name = {field.attname: field for field in model._meta.concrete_fields}
         others = [field for name, field in by_name.items() if name not in varied and not _counts_up(field)]
-        self._columns = [*(by_name[name].column for name in varied), *(field.column for field in others)]
+        fields = [*(by_name[name] for name in varied), *others]
+        self._columns = [str(field.column) for field in fields]  # a concrete field has one
         self._constant = [
             fixed[field.attname] if field.attname in fixed else _default(field) for field in others
         ]
