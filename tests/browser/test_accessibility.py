@@ -111,8 +111,9 @@ def test_what_is_wrong_is_found(sit_down: Callable[..., Person]) -> None:
 def is_a_page(client: Client, url: str) -> bool:
     """Whether a URL answers with a page of its own: no picture, no table, no part of a page."""
     answer = client.get(url)
+    said = answer.getvalue()
     kind = answer.headers.get("Content-Type", "")
-    return answer.status_code == 200 and kind.startswith("text/html") and "<html" in answer.text
+    return answer.status_code == 200 and kind.startswith("text/html") and b"<html" in said
 
 
 def test_every_page_of_the_table(
