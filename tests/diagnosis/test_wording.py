@@ -72,6 +72,8 @@ def test_what_was_never_analysed_or_reviewed():
         ("agree", "", "agrees: indeterminate"),
         ("overrule", "benign", "overruled: benign (hematogones)"),
         ("overrule", "not_judgeable", "overruled: cannot be judged"),
+        ("unsure", "", "cannot tell"),
+        ("withdraw", "", "took the reading back"),
     ],
 )
 def test_a_reading_in_one_line(verdict, label, sentence):
