@@ -14,7 +14,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
 
-from diagnosis.models import Analysis, AuditEvent, Case, SmearImage
+from diagnosis.models import Analysis, AuditEvent, Case, Laboratory, SmearImage
 from diagnosis.services import api_tokens, dicom_intake, intake
 from diagnosis.services.intake import IntakeRefused
 from ml.imaging.dicom_claims import BURNED_IN
@@ -98,12 +98,28 @@ def test_what_a_person_should_check_is_told_in_words(
     response = upload(technician, case, dicom.file(field_pixels, **elements))
 
     assert SmearImage.objects.get().notes == notes
+    technician.get(response["Location"])  # which shows the messages of the upload
     page = technician.get(response["Location"]).text.replace("&#x27;", "'")
     for note in notes:
         assert dicom_intake.CHECKS[note] in page
     assert [sentence for sentence in dicom_intake.CHECKS.values() if sentence in page] == [
         dicom_intake.CHECKS[note] for note in notes
     ]
+
+
+def test_the_upload_says_it_at_once_and_a_reader_in_blind_mode_sees_it_too(
+    client: Client, cast: Any, case: Case, field_pixels: np.ndarray
+) -> None:
+    client.force_login(cast.technician)
+    sentence = dicom_intake.CHECKS[dicom_intake.OTHER_PATIENT].replace("'", "&#x27;")
+    response = upload(client, case, dicom.file(field_pixels, PatientID="P-18"))
+    assert client.get(response["Location"]).text.count(sentence) == 2  # the message, and the panel
+
+    Laboratory.objects.update(is_blind=True)
+    client.force_login(cast.hematologist)
+    page = client.get(response["Location"]).text
+    assert "Your class first" in page
+    assert page.count(sentence) == 1
 
 
 def test_every_frame_is_an_image_of_the_case(
