@@ -4,6 +4,8 @@
 const plots = [...document.querySelectorAll("[data-chart]")];
 const HEIGHT = 200;
 const NARROWEST = 120;
+// English pages write days as 3 Nov.
+const LANGUAGE = document.documentElement.lang === "en" ? "en-GB" : document.documentElement.lang;
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 const seconds = (day) => new Date(`${day}T00:00:00`).getTime() / 1000;
@@ -84,13 +86,15 @@ function draw(UPlot, holder) {
     ticks: { stroke: colour("line"), width: 1 },
   };
   const styles = strokes();
-  const day = new Intl.DateTimeFormat(document.documentElement.lang, { day: "numeric", month: "short" });
+  const day = new Intl.DateTimeFormat(LANGUAGE, { day: "numeric", month: "short" });
+  const days = data.days.map(seconds);
+  const air = (days.at(-1) - days[0]) / days.length / 2; // so that no interval is cut at an edge
   const options = {
     width: Math.max(NARROWEST, holder.clientWidth),
     height: HEIGHT,
     legend: { show: false },
     cursor: { show: false },
-    scales: { x: { time: true }, y: { range: () => range(data) } },
+    scales: { x: { time: true, range: () => [days[0] - air, days.at(-1) + air] }, y: { range: () => range(data) } },
     axes: [
       { ...axis, space: 70, values: (_, ticks) => ticks.map((tick) => day.format(tick * 1000)) },
       { ...axis, size: 48 },
@@ -106,7 +110,7 @@ function draw(UPlot, holder) {
     hooks: { drawAxes: [behind(data)] },
   };
   holder.plot?.destroy();
-  holder.plot = new UPlot(options, [data.days.map(seconds), ...data.series.map((one) => one.values)], holder);
+  holder.plot = new UPlot(options, [days, ...data.series.map((one) => one.values)], holder);
 }
 
 if (plots.length) {
