@@ -7,15 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db.models import Max
 from django.utils import timezone
 
 from diagnosis import quality_charts, selectors, wording
-from diagnosis.models import ModelVersion, QualityDay, QualityReference, User
+from diagnosis.models import ModelVersion, QualityPeriod, QualityReference, User
 from diagnosis.quality_charts import Chart, Point, Row, Series
 from diagnosis.services import quality_drift, registry
 from diagnosis.services.quality_drift import Moved
-from diagnosis.services.quality_tallies import TOO_FEW, Histogram, Share, merged
+from diagnosis.services.quality_tallies import STRETCHES, TOO_FEW, Histogram, Share, merged
 
 MOST_REASONS = 8
 
@@ -27,15 +26,18 @@ class Period:
     key: str
     words: str
     days: int
-    step: int
+
+    @property
+    def step(self) -> int:
+        return STRETCHES[self.days]
 
 
 PERIODS: dict[str, Period] = {
     period.key: period
     for period in (
-        Period("30", "30 days", 30, 3),
-        Period("90", "90 days", 90, 9),
-        Period("365", "A year", 364, 28),
+        Period("30", "30 days", 30),
+        Period("90", "90 days", 90),
+        Period("365", "A year", 364),
     )
 }
 DEFAULT_PERIOD = PERIODS["90"]
@@ -109,21 +111,14 @@ class Quality:
         return [moved.sentence for _, moved, _, _ in self.drift if moved.is_alarm]
 
 
-def quality_of(*, user: User, period: Period, today: datetime.date | None = None) -> Quality:
-    """The quality of the user's laboratory over a period up to today. A constant number of queries."""
-    until = today or timezone.localdate()
-    counted = QualityDay.objects.filter(laboratory_id=user.laboratory_id)
-    counted_at: datetime.datetime | None = counted.aggregate(newest=Max("computed_at"))["newest"]
-    days = counted.filter(day__gt=until - datetime.timedelta(days=period.days), day__lte=until).order_by(
-        "day"
-    )
-    stretches = [_Stretch(until, period, place) for place in range(period.days // period.step)]
-    for day, figures in days.values_list("day", "figures"):
-        place = len(stretches) - 1 - (until - day).days // period.step
-        merged(stretches[place].figures, figures)
-    total: dict[str, Any] = {}
-    for stretch in stretches:
-        merged(total, stretch.figures)
+def quality_of(*, user: User, period: Period) -> Quality:
+    """The quality of the user's laboratory over a period, as it was counted last. A constant number of queries."""
+    row = QualityPeriod.objects.filter(laboratory_id=user.laboratory_id, days=period.days).first()
+    until = row.until if row is not None else timezone.localdate()
+    kept = row.stretches if row is not None else [{} for _ in range(period.days // period.step)]
+    stretches = [_Stretch(until, period, place, figures) for place, figures in enumerate(kept)]
+    counted_at = row.computed_at if row is not None else None
+    total = row.total if row is not None else {}
     found = Quality(period, stretches[0].start, until, counted_at)
     found.queue = selectors.queue_counts(user=user)
     found.active = registry.active_version(laboratory=user.laboratory_id)
@@ -139,10 +134,10 @@ def quality_of(*, user: User, period: Period, today: datetime.date | None = None
 class _Stretch:
     """Some days in a row, summed up."""
 
-    def __init__(self, until: datetime.date, period: Period, place: int) -> None:
+    def __init__(self, until: datetime.date, period: Period, place: int, figures: dict[str, Any]) -> None:
         behind = period.days - 1 - place * period.step
         self.start = until - datetime.timedelta(days=behind)
-        self.figures: dict[str, Any] = {}
+        self.figures = figures
 
 
 class _Parts:

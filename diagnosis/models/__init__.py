@@ -12,7 +12,7 @@ from diagnosis.models.judgement import Judgement
 from diagnosis.models.laboratory import Laboratory, Site
 from diagnosis.models.model_version import ModelVersion
 from diagnosis.models.promotion import Promotion
-from diagnosis.models.quality import QualityDay, QualityReference
+from diagnosis.models.quality import QualityDay, QualityPeriod, QualityReference
 from diagnosis.models.review import BlindReading, Review
 from diagnosis.models.saved_view import SavedView
 from diagnosis.models.shadow import ShadowAnalysis
@@ -38,6 +38,7 @@ __all__ = [
     "ModelVersion",
     "Promotion",
     "QualityDay",
+    "QualityPeriod",
     "QualityReference",
     "Review",
     "SavedView",

@@ -27,6 +27,30 @@ class QualityDay(models.Model):
         return f"{self.laboratory}, {self.day}"
 
 
+class QualityPeriod(models.Model):
+    """The days of a period up to `until`, summed up: all of them in `total`, and what charts show of them in
+    `stretches` of equal length, the oldest first. A page reads this one row and not a year of days.
+    """
+
+    laboratory = models.ForeignKey(Laboratory, on_delete=models.CASCADE, related_name="quality_periods")
+    days = models.PositiveSmallIntegerField()
+    until = models.DateField()
+    total = models.JSONField(default=dict)
+    stretches = models.JSONField(default=list)
+    computed_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["laboratory", "days"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["laboratory", "days"], name="quality_once_a_period_and_laboratory"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.laboratory}, {self.days} days to {self.until}"
+
+
 class QualityReference(models.Model):
     """What a version's held-out images look like, in the histograms of a `QualityDay`, with their number and split."""
 

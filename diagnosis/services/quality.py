@@ -22,9 +22,17 @@ from django.db.models import Min
 from django.utils import timezone
 
 from diagnosis import quality_rows
-from diagnosis.models import Analysis, Case, Laboratory, ModelVersion, QualityDay, QualityReference
+from diagnosis.models import (
+    Analysis,
+    Case,
+    Laboratory,
+    ModelVersion,
+    QualityDay,
+    QualityPeriod,
+    QualityReference,
+)
 from diagnosis.services import registry
-from diagnosis.services.quality_tallies import Counting, Histogram, bin_of, duration_bin
+from diagnosis.services.quality_tallies import STRETCHES, Counting, Histogram, bin_of, duration_bin, merged
 from ml import input_reference
 
 logger = logging.getLogger(__name__)
@@ -93,7 +101,67 @@ def compute(
         end = min(until, begin + datetime.timedelta(days=AT_ONCE - 1))
         written += _compute(begin, end, laboratory)
         begin = end + datetime.timedelta(days=1)
+    sum_up(laboratory=laboratory)
     return written
+
+
+def sum_up(*, laboratory: Laboratory | None = None) -> None:
+    """Sum up the counted days of each period up to today, for one laboratory or all that have any."""
+    now, today = timezone.now(), timezone.localdate()
+    owners = [laboratory.pk] if laboratory is not None else _owners()
+    rows = [row for owner in owners for row in _periods(owner, today, now)]
+    QualityPeriod.objects.bulk_create(
+        rows,
+        update_conflicts=True,
+        unique_fields=["laboratory", "days"],
+        update_fields=["until", "total", "stretches", "computed_at"],
+    )
+
+
+def _owners() -> list[int]:
+    counted = QualityDay.objects.order_by().values_list("laboratory", flat=True).distinct()
+    # Those whose days are all gone by now must not go on showing them.
+    return list(counted.union(QualityPeriod.objects.order_by().values_list("laboratory", flat=True)))
+
+
+def _periods(owner: int, today: datetime.date, now: datetime.datetime) -> list[QualityPeriod]:
+    longest = max(STRETCHES)
+    sums: dict[int, list[dict[str, Any]]] = {
+        days: [{} for _ in range(days // step)] for days, step in STRETCHES.items()
+    }
+    counted = QualityDay.objects.filter(
+        laboratory=owner, day__gt=today - datetime.timedelta(days=longest), day__lte=today
+    ).order_by("day")
+    for day, figures in counted.values_list("day", "figures").iterator(chunk_size=100):
+        back = (today - day).days
+        for days, step in STRETCHES.items():
+            if back < days:
+                merged(sums[days][-1 - back // step], figures)
+    rows = []
+    for days, stretches in sums.items():
+        total: dict[str, Any] = {}
+        for figures in stretches:
+            merged(total, figures)
+        charted = [_charted(figures) for figures in stretches]
+        rows.append(
+            QualityPeriod(
+                laboratory_id=owner, days=days, until=today, total=total, stretches=charted, computed_at=now
+            )
+        )
+    return rows
+
+
+def _charted(figures: dict[str, Any]) -> dict[str, Any]:
+    """Of a stretch of days, what charts show."""
+    found: dict[str, Any] = {key: figures[key] for key in ("turnaround", "waited", "took") if key in figures}
+    for kind in ("readings", "blind"):
+        if "agree" in figures.get(kind, {}):
+            found[kind] = {"agree": {"all": figures[kind]["agree"]["all"]}}
+    found["images"] = {
+        version: {key: images[key] for key in ("indeterminate", "measures") if key in images}
+        for version, images in figures.get("images", {}).items()
+    }
+    return found
 
 
 def _first_day(otherwise: datetime.date) -> datetime.date:

@@ -16,6 +16,9 @@ from ml.calibration import wilson_interval
 TOO_FEW = 20
 """Under so many, no figure is shown: its interval would span most of what is possible."""
 
+STRETCHES: dict[int, int] = {30: 3, 90: 9, 364: 28}
+"""Days of each period that the page shows, and of the stretches it is summed up in."""
+
 WIDTHS: dict[str, float] = {
     "focus": 0.02,
     "brightness": 2.0,

@@ -168,6 +168,7 @@ def test_every_day_of_a_period_falls_into_one_stretch(cast, version):
             )
             for back in range(period.days + 5)
         )
+        quality.sum_up()
         found = quality_of(user=cast.hematologist, period=period)
         assert found.images == period.days
         chart = found.abstention_chart
