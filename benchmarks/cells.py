@@ -154,8 +154,8 @@ def _gallery(address: str, password: str, path: str) -> tuple[list[float], list[
     with _chromium() as browser:
         first = browser.new_context(viewport={"width": 1440, "height": 900})
         page = first.new_page()
-        page.goto(f"{address}/login")
-        page.fill("[name=username]", "admin")
+        page.goto(address)
+        page.fill("[name=login], [name=username]", "admin")
         page.fill("[name=password]", password)
         page.press("[name=password]", "Enter")
         page.wait_for_url(f"{address.rstrip('/')}/")
