@@ -14,6 +14,7 @@ import os
 import random
 import shutil
 import statistics
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -103,6 +104,8 @@ def _measured(options: argparse.Namespace) -> Report:
         except RuntimeError as failed:
             report.notes.append(f"Not measured: {name}. {failed}")
             continue
+        busiest = max(one.busy for one in found)
+        print(f"{name}: at most {busiest:.0f} ms of processors", file=sys.stderr, flush=True)
         report.figures += [
             _percentiles(f"{name}", [one.clock for one in found], "ms"),
             _percentiles(f"{name}, processor", [one.busy for one in found], "ms"),
