@@ -67,6 +67,8 @@ _BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
 _RUN_LENGTHS: Final = "1.2.840.10008.1.2.5"
 _JPEG: Final = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
 
+_JPEG_2000: Final = frozenset({"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"})
+
 _WANTED: Final = tuple(
     int(tag_for_keyword(keyword) or 0)
     for keyword in (
@@ -308,6 +310,11 @@ class _Decoding:
             told = self.colours if self.colours in one + three else "of another kind"
             raise Refused(
                 f"The DICOM file holds colours that can't be read ({told}, {self.samples} a pixel): {_EXPORT}."
+            )
+        if self.stored > 8 and (self.syntax in _JPEG or (self.samples == 3 and self.syntax in _JPEG_2000)):
+            name = UID(self.syntax).name
+            raise Refused(
+                f"The DICOM file is compressed as {name} with {self.stored} bits, which can't be read here: {_EXPORT}."
             )
         if self.is_signed and self.colours not in ("MONOCHROME1", "MONOCHROME2"):
             raise Refused("The DICOM file holds colours with signs, which no camera writes: export it again.")

@@ -290,6 +290,12 @@ def segmented() -> bytes:
     )
 
 
+def twelve_bit_jpeg() -> bytes:
+    made = pydicom.dcmread(SAMPLES / "JPGExtended.dcm")
+    made.SOPClassUID = dicom.CAPTURE
+    return dicom.written(made, "1.2.840.10008.1.2.4.51")
+
+
 def huge_jpeg() -> bytes:
     """A small frame whose own header says 60,000 x 60,000."""
     data = bytearray(dicom.encoded(scene(), "JPEG", dicom.JPEG))
@@ -325,6 +331,7 @@ def of_another_size() -> bytes:
         (lambda: with_syntax("1.2.840.10008.1.2.4.102"), "a video"),
         (lambda: with_syntax(dicom.JPEG).replace(b".1.2.4.50", b".1.2.9.50"), "a way that is not known"),
         (lambda: with_syntax(dicom.JPEG), "incomplete or damaged"),
+        (twelve_bit_jpeg, "compressed as JPEG Extended.* with 12 bits"),
         (segmented, "palette in segments"),
         (huge_jpeg, "incomplete or damaged"),
         (of_another_size, "incomplete or damaged"),
