@@ -7,14 +7,9 @@ the last weeks again once a day, and the last two days every hour.
 
 from __future__ import annotations
 
-import csv
 import datetime
-import json
-import logging
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from django.db import transaction
@@ -26,16 +21,12 @@ from diagnosis.models import (
     Analysis,
     Case,
     Laboratory,
-    ModelVersion,
     QualityDay,
     QualityPeriod,
-    QualityReference,
 )
-from diagnosis.services import registry
+from diagnosis.services import quality_reference
 from diagnosis.services.quality_tallies import STRETCHES, Counting, Histogram, bin_of, duration_bin, merged
 from ml import input_reference
-
-logger = logging.getLogger(__name__)
 
 RECENT_DAYS = 35
 """How far back a day may change: longer than a case stays open."""
@@ -96,7 +87,7 @@ def compute(
     """
     begin = max(since or datetime.date.min, _first_day(until))
     written = 0
-    keep_references()
+    quality_reference.keep_references()
     while begin <= until:
         end = min(until, begin + datetime.timedelta(days=AT_ONCE - 1))
         written += _compute(begin, end, laboratory)
@@ -286,57 +277,3 @@ def _count_signed(days: Days, window: quality_rows.Window) -> None:
         seconds = (row.signed_at - row.received_at).total_seconds()
         day.histograms["turnaround", "time"].put(duration_bin(seconds))
         day.shares["turnaround", "late"].put(row.case, seconds > 3600 * row.hours)
-
-
-def keep_references() -> None:
-    """Keep what the held-out images of each field model look like, as far as its bundle tells; read once a bundle."""
-    known = dict(QualityReference.objects.values_list("version", "bundle_sha256"))
-    versions = ModelVersion.objects.filter(task=ModelVersion.Task.FIELD, analyses__isnull=False)
-    for version in versions.distinct().defer("manifest"):
-        if known.get(version.pk) == version.bundle_sha256:
-            continue
-        try:
-            figures = _reference(registry.bundle_folder(version))
-        except (OSError, ValueError, KeyError) as problem:
-            logger.warning("The held-out images of %s cannot be read: %s", version, problem)
-            continue
-        QualityReference.objects.update_or_create(
-            version=version, defaults={"figures": figures, "bundle_sha256": version.bundle_sha256}
-        )
-
-
-def _reference(folder: Path) -> dict[str, Any]:
-    """{measure: {"histogram", "n", "of"}}: the test images' confidence, and how the validation images look.
-
-    Domain percentiles need none: those of validation images are uniform by their making.
-    """
-    found: dict[str, Any] = {}
-    manifest = json.loads((folder / "bundle.json").read_text())
-    predictions = folder / "evidence" / "predictions.csv"
-    if predictions.is_file():
-        counts = Histogram()
-        for confidence in _confidences(predictions):
-            counts.put(bin_of(confidence, "confidence"))
-        if counts.n:
-            found["confidence"] = _of(counts, f"test images of {manifest['data'].get('name', folder.name)}")
-    images = manifest.get("data", {}).get("validation_sha256", [])
-    looks = input_reference.reference_of(images) if images else None
-    if looks is not None:
-        for name, values in looks.measures.items():
-            counts = Histogram()
-            for value in values:
-                counts.put(bin_of(value, name))
-            found[name] = _of(counts, f"validation images of {looks.data}")
-    return found
-
-
-def _of(counts: Histogram, words: str) -> dict[str, Any]:
-    return {"histogram": counts.kept(), "n": counts.n, "of": words}
-
-
-def _confidences(predictions: Path) -> Iterator[float]:
-    """Of the test images that got a class, as pages show it for such alone."""
-    with predictions.open(newline="") as file:
-        for row in csv.DictReader(file):
-            if row.get("outcome") == "class":
-                yield max(float(value) for key, value in row.items() if key.startswith("p_") and value)

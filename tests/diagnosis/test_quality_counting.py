@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from diagnosis.models import Dispute, Laboratory, QualityDay, QualityReference, SmearImage
-from diagnosis.services import quality
+from diagnosis.services import quality, quality_reference
 from diagnosis.services.quality_tallies import Histogram, Share, bin_of, duration_bin
 from ml.calibration import wilson_interval
 from tests.diagnosis.told_quality import (
@@ -253,7 +253,7 @@ def test_an_installation_without_anything_is_counted_too(laboratory):
 def test_the_shipped_model_tells_what_its_held_out_images_look_like():
     from django.conf import settings
 
-    found = quality._reference(settings.BASE_DIR / "ml" / "bundles" / "field-1")
+    found = quality_reference.reference(settings.BASE_DIR / "ml" / "bundles" / "field-1")
     assert {"confidence", "focus", "brightness", "stain"} == set(found)
     assert found["focus"]["n"] == 623
     assert found["confidence"]["n"] == 527  # the test images that got a class
