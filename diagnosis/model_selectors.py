@@ -12,6 +12,7 @@ from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Sum
 from django.utils import timezone
 
 from diagnosis import permissions, selectors
+from diagnosis.bounded import BoundedCount
 from diagnosis.models import (
     Analysis,
     ModelVersion,
@@ -19,6 +20,7 @@ from diagnosis.models import (
     ShadowAnalysis,
     Site,
     SiteValidation,
+    SmearImage,
     Training,
     User,
 )
@@ -158,11 +160,13 @@ def _agreement(of_cases: list[dict[str, Any]]) -> Agreement:
 
 
 def sites(*, user: User) -> QuerySet[Site]:
-    """Sites of the user's laboratory, each with `image_count`, how many smear images came from it."""
+    """Sites of the user's laboratory, each with `image_count`, how many smear images came from it; it
+    stops beyond `bounded.MOST`.
+    """
     return (
         Site.objects.filter(laboratory_id=user.laboratory_id)
         .select_related("laboratory")
-        .annotate(image_count=Count("images"))
+        .annotate(image_count=BoundedCount(SmearImage.objects.filter(site=OuterRef("pk"))))
         .order_by("name")
     )
 

@@ -16,7 +16,18 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from diagnosis import permissions, veil, wording
-from diagnosis.models import Analysis, Case, Dispute, ModelVersion, Review, SignOut, SmearImage, User
+from diagnosis.bounded import BoundedCount
+from diagnosis.models import (
+    Analysis,
+    Case,
+    CellAnalysis,
+    Dispute,
+    ModelVersion,
+    Review,
+    SignOut,
+    SmearImage,
+    User,
+)
 from diagnosis.services import apl
 
 _DONE = Q(newest_analysis__state=Analysis.State.DONE)
@@ -212,13 +223,16 @@ def version_names(*, user: User) -> QuerySet[ModelVersion]:
 def model_versions(*, user: User) -> QuerySet[ModelVersion]:
     """Versions that judge images of the user's laboratory: its own and the shared ones, with their use.
 
-    A version has judged fields or cells, never both, so one of the two counts is nothing.
+    A version has judged fields or cells, never both, so one of the two counts is nothing. `analysis_count` stops
+    beyond `bounded.MOST`.
     """
-    own = Q(analyses__image__case__laboratory_id=user.laboratory_id)
-    own_cells = Q(cell_analyses__analysis__image__case__laboratory_id=user.laboratory_id)
+    own = Analysis.objects.filter(model_version=OuterRef("pk"), image__case__laboratory_id=user.laboratory_id)
+    own_cells = CellAnalysis.objects.filter(
+        model_version=OuterRef("pk"), analysis__image__case__laboratory_id=user.laboratory_id
+    )
     return (
         ModelVersion.objects.filter(Q(laboratory__isnull=True) | Q(laboratory_id=user.laboratory_id))
-        .annotate(analysis_count=Count("analyses", filter=own) + Count("cell_analyses", filter=own_cells))
+        .annotate(analysis_count=BoundedCount(own) + BoundedCount(own_cells))
         .order_by("task", "-registered_at", "-pk")
     )
 

@@ -13,11 +13,13 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from diagnosis import permissions, selectors, wording
+from diagnosis.bounded import counted
 from diagnosis.services import registry
 from diagnosis.views.evidence import metric_word
 
 register = template.Library()
 
+register.filter("counted", counted)
 register.filter("class_word", wording.class_word)
 register.filter("percent", wording.percent)
 register.filter("milliseconds", wording.milliseconds)
