@@ -18,6 +18,7 @@ ACTIONS: dict[str, dict[str, str]] = {
     },
     "Cases and images": {
         "create_case": "opened a new case",
+        "seed_archive": "drew an archive to measure with",
         "change_case": "changed a case",
         "upload_image": "added an image",
         "retry": "started an analysis again",

@@ -129,6 +129,8 @@ def test_it_ends_with_the_process_that_began_it_and_ctrl_c_is_not_for_it(tmp_pat
     parent = subprocess.Popen(
         [sys.executable, str(script), str(mark)], start_new_session=True, stderr=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+        # Whoever runs the tests in the background has Ctrl-C ignored, and so would this process have.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while not mark.exists() or not mark.read_text():
