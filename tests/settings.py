@@ -15,6 +15,8 @@ if "LEUKOSCOPE_TEST_VAR" not in os.environ:
 os.environ["LEUKOSCOPE_VAR"] = os.path.join(
     os.environ["LEUKOSCOPE_TEST_VAR"], os.environ.get("PYTEST_XDIST_WORKER", "")
 )
+# One chain of audit events a database, whichever folder a test gives the processes that write to it.
+os.environ.setdefault("LEUKOSCOPE_AUDIT_KEY", "the key of the tests")
 
 from webapp.settings import *  # noqa: F403
 from webapp.settings import DATABASES, STATIC_ROOT, STORAGES, VAR_DIR
