@@ -53,7 +53,9 @@ def open_case(person: Person, number: str, files: list[tuple[str, bytes]]) -> No
 def read_everything(person: Person, count: int) -> list[str]:
     """What the panel says of each image, in the order of the strip, by one key an image."""
     page = person.page
-    expect(page.locator("#live")).to_contain_text(f"0 of {count} images read", timeout=PATIENCE)
+    expect(page.locator("#live:not([data-unfinished])")).to_contain_text(
+        f"0 of {count} images read", timeout=PATIENCE
+    )
     expect(page.locator("[data-tool=fit]")).to_be_enabled()  # the page's script has begun its work
     page.locator("a.frame").first.click()
     outcomes = []
