@@ -238,4 +238,4 @@ def test_three_cells_and_three_hundred_take_the_same_queries(
 
     few, many = asked(3, image), asked(300, add_image())
     assert few == many
-    assert max(few) <= 14
+    assert max(few) <= 15  # on PostgreSQL one more: the audit holds whom its event names
