@@ -234,11 +234,15 @@ def pages(user: Any, rng: random.Random) -> dict[str, Callable[[], Asked]]:
                                    {"specimen": "marrow"}, {"status": "final"})),
         "deep pages of all": lambda: {"show": "all", "page": rng.randrange(1, len(sample) // 30)},
     }  # fmt: skip
+
+    def drawn(view: str, draw: Callable[[], dict[str, Any]]) -> Callable[[], Asked]:
+        return lambda: page(view, **draw())
+
     found: dict[str, Callable[[], Asked]] = {}
     for name, draw in worklist.items():
-        found[f"worklist, {name}" if name else "worklist"] = lambda draw=draw: page("worklist", **draw())  # type: ignore[misc]
+        found[f"worklist, {name}" if name else "worklist"] = drawn("worklist", draw)
     for name, draw in history.items():
-        found[f"history, {name}" if name else "history"] = lambda draw=draw: page("history", **draw())  # type: ignore[misc]
+        found[f"history, {name}" if name else "history"] = drawn("history", draw)
     return found | {
         "case": lambda: page("case", any_case()),
         "case to be read": lambda: page("case", one_of(unsigned)),

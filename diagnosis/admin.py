@@ -7,7 +7,7 @@ from typing import Any
 import allauth.account.admin
 import allauth.mfa.admin
 import allauth.socialaccount.admin
-import allauth.usersessions.admin  # noqa: F401
+import allauth.usersessions.admin  # noqa: F401 - each registers its pages, which are taken off below
 from allauth.usersessions.models import UserSession
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin

@@ -96,7 +96,7 @@ def upload_image(request: HttpRequest, case_id: int, file: File[UploadedFile]) -
 
     def do() -> ImageOut:
         try:
-            image = intake.add_image(user=user, case=case, name=file.name or "unnamed", stream=file)  # type: ignore[arg-type]
+            image = intake.add_image(user=user, case=case, name=file.name or "unnamed", stream=file)  # type: ignore[arg-type]  # a file of Django, which reads like any
         except IntakeRefused as refusal:
             raise _refused(refusal, **_image_there(case, file)) from refusal
         return told.image_out(reads.image(image.pk))

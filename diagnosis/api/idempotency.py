@@ -41,7 +41,7 @@ def once(
     if not key.isascii() or not key.isprintable() or not 0 < len(key) <= LONGEST_KEY or " " in key:
         raise ApiProblem(422, f"An Idempotency-Key has 1 to {LONGEST_KEY} plain letters, digits and signs.")
     try:
-        row = idempotency.begin(token=request.auth, key=key, request_sha256=_fingerprint(request))  # type: ignore[attr-defined]
+        row = idempotency.begin(token=request.auth, key=key, request_sha256=_fingerprint(request))  # type: ignore[attr-defined]  # ninja puts the token there
     except KeyTaken as refusal:
         raise ApiProblem(422, str(refusal)) from refusal
     except FirstStillRuns as refusal:
