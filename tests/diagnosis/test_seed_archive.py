@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from io import StringIO
 from typing import Any
 
@@ -16,12 +17,13 @@ from diagnosis.models import (
     Case,
     CellAnalysis,
     Laboratory,
+    ModelVersion,
     Review,
     SignOut,
     SmearImage,
     User,
 )
-from diagnosis.services import archive
+from diagnosis.services import archive, archive_drawing
 
 pytestmark = pytest.mark.django_db
 
@@ -65,14 +67,14 @@ def test_nobody_can_log_in_to_it_and_its_images_have_a_file() -> None:
 
 def test_the_same_seed_draws_the_same_numbers() -> None:
     def drawn(seed: int) -> list[Any]:
-        rows = archive._Rows()
+        rows = archive_drawing.Rows()
         cast = archive._cast()
-        drawing = archive._Drawing(cast, 3, archive.random.Random(seed))
+        drawing = archive_drawing.Drawing(cast, 3, random.Random(seed))
         for number in range(40):
             drawing.case(rows, number, 40)
         Laboratory.objects.filter(slug=archive.SLUG).update(slug=f"other-{cast.laboratory.pk}")
         User.objects.update(username=F("id"))
-        archive.ModelVersion.objects.all().delete()
+        ModelVersion.objects.all().delete()
         return [(row[0], row[7], row[8], row[12]) for row in rows.analyses]
 
     assert drawn(1) == drawn(1) != drawn(2)
