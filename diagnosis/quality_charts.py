@@ -156,3 +156,10 @@ def time_words(seconds: float) -> str:
     return (
         wording.duration(seconds) if seconds < 3600 else turnaround.span(datetime.timedelta(seconds=seconds))
     )
+
+
+def median_time_words(times: Histogram) -> str:
+    """The median of durations, where there are enough of them."""
+    if times.n < TOO_FEW:
+        return f"too few ({times.n})" if times.n else "–"
+    return time_words(times.seconds(0.5) or 0.0)

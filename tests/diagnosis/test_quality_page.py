@@ -11,7 +11,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from diagnosis.models import Analysis, Laboratory, QualityDay, QualityReference, Training
-from diagnosis.quality_selectors import PERIODS, quality_of
+from diagnosis.quality_page import PERIODS
+from diagnosis.quality_selectors import quality_of
 from diagnosis.services import proposals, quality
 from diagnosis.services.quality_tallies import Histogram, bin_of
 from ml.drift import distance_of_counts
