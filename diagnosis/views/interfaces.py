@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from diagnosis import interface_selectors, permissions
 from diagnosis.forms import DescribedForm
-from diagnosis.models import User, WebhookDelivery
+from diagnosis.models import ApiToken, User, Webhook, WebhookDelivery
 from diagnosis.services import api_tokens, webhooks
 from diagnosis.services.api_tokens import TokenRefused
 from diagnosis.services.webhooks import WebhookRefused
@@ -91,24 +92,20 @@ def interfaces(request: HttpRequest) -> HttpResponseBase:
 @require_POST
 @signed_in
 def token_create(request: HttpRequest) -> HttpResponseBase:
-    """Make a token, and show its key this once: the answer is the page itself, and no copy of it is kept."""
+    """Make a token, and show its key this once."""
     permissions.require(request.user, permissions.MANAGE_LABORATORY)
+
+    def make(given: dict[str, Any]) -> tuple[ApiToken, str]:
+        return api_tokens.create(
+            actor=request.user,
+            user=given["user"] or request.user,
+            name=given["name"],
+            scopes=given["scopes"],
+            days=given["days"],
+        )
+
     form = TokenForm(request.POST, user=request.user)
-    if form.is_valid():
-        given = form.cleaned_data
-        try:
-            token, key = api_tokens.create(
-                actor=request.user,
-                user=given["user"] or request.user,
-                name=given["name"],
-                scopes=given["scopes"],
-                days=given["days"],
-            )
-        except TokenRefused as refusal:
-            form.add_error(None, str(refusal))
-        else:
-            return _page(request, status=201, new_token=token, new_key=key)
-    return _page(request, status=422, token_form=form)
+    return _made(request, form, make, form_name="token_form", shown=("new_token", "new_key"))
 
 
 @require_POST
@@ -126,15 +123,17 @@ def token_revoke(request: HttpRequest, pk: int) -> HttpResponseBase:
 def webhook_create(request: HttpRequest) -> HttpResponseBase:
     """Add a webhook, and show its secret this once."""
     permissions.require(request.user, permissions.MANAGE_LABORATORY)
-    form = WebhookForm(request.POST)
-    if form.is_valid():
-        try:
-            webhook, secret = webhooks.create(user=request.user, **form.cleaned_data)
-        except WebhookRefused as refusal:
-            form.add_error(None, str(refusal))
-        else:
-            return _page(request, status=201, new_webhook=webhook, new_secret=secret)
-    return _page(request, status=422, webhook_form=form)
+
+    def make(given: dict[str, Any]) -> tuple[Webhook, str]:
+        return webhooks.create(user=request.user, **given)
+
+    return _made(
+        request,
+        WebhookForm(request.POST),
+        make,
+        form_name="webhook_form",
+        shown=("new_webhook", "new_secret"),
+    )
 
 
 @require_POST
@@ -152,13 +151,12 @@ def webhook_remove(request: HttpRequest, pk: int) -> HttpResponseBase:
 def webhook_test(request: HttpRequest, pk: int) -> HttpResponseBase:
     """Send an address a delivery that says it is a test."""
     webhook = permissions.get_webhook_for(request.user, pk)
-    try:
+
+    def send() -> str:
         webhooks.send_test(user=request.user, webhook=webhook)
-    except WebhookRefused as refusal:
-        messages.warning(request, str(refusal))
-    else:
-        messages.success(request, "A test goes out within some seconds: look at it below.")
-    return _back("#deliveries")
+        return "A test goes out within some seconds: look at it below."
+
+    return _sent(request, send)
 
 
 @require_POST
@@ -166,12 +164,41 @@ def webhook_test(request: HttpRequest, pk: int) -> HttpResponseBase:
 def delivery_retry(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     """Have a delivery sent once more."""
     delivery = permissions.get_delivery_for(request.user, pk)
-    try:
+
+    def send() -> str:
         again = webhooks.try_again(user=request.user, delivery=delivery)
+        return "It is sent again within some seconds." if again else "It was delivered."
+
+    return _sent(request, send)
+
+
+def _made(
+    request: HttpRequest,
+    form: forms.Form,
+    make: Callable[[dict[str, Any]], tuple[Any, str]],
+    *,
+    form_name: str,
+    shown: tuple[str, str],
+) -> HttpResponse:
+    """Make what a form asks for, and show it with its secret: the answer is the page itself, and no copy of the secret
+    is kept. What can't be made is said on the form, with all that was typed.
+    """
+    if form.is_valid():
+        try:
+            made = make(form.cleaned_data)
+        except (TokenRefused, WebhookRefused) as refusal:
+            form.add_error(None, str(refusal))
+        else:
+            return _page(request, status=201, **dict(zip(shown, made, strict=True)))
+    return _page(request, status=422, **{form_name: form})
+
+
+def _sent(request: HttpRequest, send: Callable[[], str]) -> HttpResponseRedirect:
+    """Have something sent, say what `send` says of it or why it is refused, and go to where deliveries are seen."""
+    try:
+        messages.success(request, send())
     except WebhookRefused as refusal:
         messages.warning(request, str(refusal))
-    else:
-        messages.success(request, "It is sent again within some seconds." if again else "It was delivered.")
     return _back("#deliveries")
 
 
