@@ -41,7 +41,7 @@ from diagnosis.views.reports import report_json, report_pdf, report_version
 from diagnosis.views.review import blind, retry, review, review_undo
 from diagnosis.views.review_several import reviews, reviews_undo
 from diagnosis.views.saved_views import view_delete, view_save
-from diagnosis.views.sign_out import amendment_abandon, amendment_open, sign_out, signed_report
+from diagnosis.views.sign_out import amendment_abandon, amendment_open, sign_out, sign_out_live, signed_report
 from diagnosis.views.sites import site, sites
 from diagnosis.views.trainings import training, training_live, trainings_live
 from diagnosis.views.upload import upload
@@ -69,6 +69,7 @@ urlpatterns: list[URLPattern] = [
     path("cases/<int:pk>/cells/read", cells_read, name="cells-read"),
     path("cases/<int:pk>/cells/undo", cells_undo, name="cells-undo"),
     path("cases/<int:pk>/sign-out", sign_out, name="sign-out"),
+    path("cases/<int:pk>/sign-out/live", sign_out_live, name="sign-out-live"),
     path("cases/<int:pk>/sign-out/<int:number>", signed_report, name="signed-report"),
     path("cases/<int:pk>/amendment", amendment_open, name="amendment-open"),
     path("cases/<int:pk>/amendment/abandon", amendment_abandon, name="amendment-abandon"),

@@ -166,18 +166,26 @@ def next_number(case: Case) -> int:
     return 1 if case.newest_sign_out is None else case.newest_sign_out.number + 1
 
 
+def overtaken(*, case: Case, number: int) -> str:
+    """Why no page for signature `number` can sign a case any more, whatever is done about it; "" where it can."""
+    newest = case.newest_sign_out
+    if number == next_number(case) and is_open_for_reading(case):
+        return ""
+    if newest is None or number > newest.number:
+        return NOT_AMENDING
+    return (
+        f"{newest.signer_name} signed this case on {timezone.localtime(newest.signed_at):%d %b %Y at %H:%M}, "
+        "while you were on this page. Read that report; open an amendment if something is to be changed."
+    )
+
+
 def _checked(
     user: User, case: Case, number: int, shown: Mapping[str, str], addressed: bool, accepted: bool
 ) -> Check:
     """What is to be signed, or SignOutRefused."""
-    newest = case.newest_sign_out
-    if number != next_number(case) or not is_open_for_reading(case):
-        if newest is None or number > newest.number:
-            raise SignOutRefused(NOT_AMENDING)
-        raise SignOutRefused(
-            f"{newest.signer_name} signed this case on {timezone.localtime(newest.signed_at):%d %b %Y at %H:%M}, "
-            "while you were on this page. Read that report; open an amendment if something is to be changed."
-        )
+    closed = overtaken(case=case, number=number)
+    if closed:
+        raise SignOutRefused(closed)
     found = check(user=user, case=case)
     if not found.is_ready:
         raise SignOutRefused(" ".join(one.sentence for one in found.obstacles))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -19,11 +20,13 @@ from diagnosis.services import report_changes, report_content, signer
 from diagnosis.services import sign_out as signing
 from diagnosis.services.report_schema import Content
 from diagnosis.services.sign_out import SignOutRefused
-from diagnosis.services.sign_out_checks import check
+from diagnosis.services.sign_out_checks import UNFINISHED, Check, check
 from diagnosis.services.signer import IdentityRefused
 from diagnosis.views.access import signed_in
 from diagnosis.views.differences import differences
 
+FOLLOWS_RUNNING, FOLLOWS = "2s", "30s"
+"""How often the page looks again while an analysis runs, and while anything else stands in the way."""
 LARGEST_SHOWN = 200_000
 """Characters of what a page says it showed: a case of a thousand images has half of that."""
 
@@ -82,6 +85,32 @@ def sign_out(request: HttpRequest, pk: int) -> HttpResponseBase:
     what = "The report is final" if made.number == 1 else f"Amendment {made.number} is signed"
     messages.info(request, f"{what}: {case.accession_number}, signed by {made.signer_name}.")
     return _to_page(case)
+
+
+@require_safe
+@signed_in
+def sign_out_live(request: HttpRequest, pk: int) -> HttpResponseBase:
+    """The page of a case that can't be signed yet, anew: 204 when it is as the page shows it (`?state=`).
+
+    The page takes from it what it shows and leaves what is typed alone. `number` is that of the signature it is for;
+    where the case was signed meanwhile it says by whom.
+    """
+    case = permissions.get_case_for(request.user, pk, permissions.SIGN_OUT)
+    number = _number(request.GET.get("number", "")) or signing.next_number(case)
+    overtaken = signing.overtaken(case=case, number=number)
+    if overtaken:
+        return render(request, "diagnosis/_sign_out_closed.html", {"case": case, "sentence": overtaken})
+    context = {**_to_sign(request, case, NOTHING), "section": "worklist", "case": case, "entered": NOTHING}
+    if request.GET.get("state") == context["state"]:
+        return HttpResponse(status=204)
+    return render(request, "diagnosis/sign_out.html", {**context, "said": _said(context["check"])})
+
+
+def _said(found: Check) -> str:
+    """What a screen reader is told when what stands in the way is no longer what it was."""
+    if found.is_ready:
+        return "Nothing stands in the way of the signature any more."
+    return " ".join(one.sentence for one in found.obstacles)
 
 
 @require_POST
@@ -157,12 +186,15 @@ def _to_sign(request: HttpRequest, case: Case, entered: Entered) -> dict[str, An
     if conclusion is None:
         conclusion = signed["conclusion"] if signed is not None else ""
     told = {**found.content, "conclusion": conclusion}
+    parts = report_changes.parts(found.content)
     return {
+        "state": _state(found, parts),
+        "poll": _poll(found),
         "check": found,
         "content": found.content,
         "number": number,
         "conclusion": conclusion,
-        "shown": json.dumps(report_changes.parts(found.content), separators=(",", ":")),
+        "shown": json.dumps(parts, separators=(",", ":")),
         "meaning": signing.MEANING if number == 1 else signing.AMENDED_MEANING,
         "signer_name": f"{request.user.title} {request.user.display_name}".strip(),
         "needs_password": signer.needs_password(request.user),
@@ -172,6 +204,18 @@ def _to_sign(request: HttpRequest, case: Case, entered: Entered) -> dict[str, An
         "differences": differences(report_changes.changes(signed, cast(Content, told))) if signed else [],
         "may_abandon": signed is not None and not signing.amendment_changes(case, found.content),
     }
+
+
+def _state(found: Check, parts: dict[str, str]) -> str:
+    """Changes whenever the page would, what is typed left aside."""
+    shown = repr((parts, found.obstacles, found.unsure, found.failed_but_read, found.warnings, found.veiled))
+    return hashlib.sha256(shown.encode()).hexdigest()[:16]
+
+
+def _poll(found: Check) -> str:
+    if found.is_ready:
+        return ""
+    return FOLLOWS_RUNNING if any(one.kind == UNFINISHED for one in found.obstacles) else FOLLOWS
 
 
 def _signed(case: Case, content: Content) -> dict[str, Any]:

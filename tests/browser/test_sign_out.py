@@ -86,6 +86,34 @@ def test_a_conclusion_outlives_an_ended_session(hedy: Person, ready: Case, cast:
     expect(page.get_by_label("Your password")).to_have_value("")
 
 
+def test_the_page_follows_a_running_analysis_and_leaves_what_is_typed_alone(
+    hedy: Person, ready: Case, image: SmearImage, add_image: Callable[..., SmearImage],
+    judge: Callable[..., Analysis], cast: Any,
+) -> None:  # fmt: skip
+    page = hedy.page
+    record_review(user=cast.hematologist, image=image, analysis=image.newest_analysis, verdict="unsure")
+    second = add_image()
+    hedy.goto(f"/cases/{ready.pk}/sign-out")
+    way = page.locator("#way")
+    expect(way).to_contain_text("Image 2 is still being analysed.")
+    page.get_by_label("The conclusion says what follows from image 1").check()
+    page.get_by_label("Your password").fill(PASSWORD)
+    conclusion = page.get_by_label("Conclusion", exact=True)
+    conclusion.fill(CONCLUSION)
+    judge(second, "early")
+    expect(way).to_contain_text("Image 2 is not read.")
+    record_review(user=cast.hematologist, image=second, analysis=second.newest_analysis, verdict="agree")
+    page.evaluate("htmx.trigger('#way', 'refresh')")  # as when the tab comes back from behind
+    expect(page.get_by_role("heading", name="Nothing stands in the way")).to_be_visible()
+    expect(page.locator("#announce")).to_have_text("Nothing stands in the way of the signature any more.")
+    expect(conclusion).to_be_focused()
+    expect(page.get_by_label("The conclusion says what follows from image 1")).to_be_checked()
+    assert hedy.polls(1500) == 0
+    page.get_by_label("Your password").press("Enter")
+    expect(page.get_by_role("status").first).to_contain_text("The report is final")
+    assert SignOut.objects.get().conclusion == CONCLUSION
+
+
 def test_what_stands_in_the_way_leads_to_its_image_and_fits_a_telephone(
     sit_down: Callable[..., Person], cast: Any, ready: Case, add_image: Callable[..., SmearImage],
     judge: Callable[..., Analysis],

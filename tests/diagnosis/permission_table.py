@@ -50,6 +50,7 @@ READS = [
     ("history", 200, 200, 200, 200, 200),
     ("history-csv", 200, 200, 200, 200, 200),
     ("sign-out", 403, 200, 200, 200, 404),
+    ("sign-out-live", 403, 200, 200, 200, 404),
     ("signed-report", 404, 404, 404, 404, 404),  # nobody has signed; test_sign_out_pages has others
     ("report-pdf", 200, 200, 200, 200, 404),
     ("report-json", 200, 200, 200, 200, 404),
@@ -184,7 +185,7 @@ PLAIN = {
 
 OF_A_CASE = {
     "case-assign", "opinion-ask", "case", "case-facts", "case-live", "upload", "sample", "cells",
-    "cells-rows", "cells-read", "cells-undo", "reviews", "reviews-undo",
+    "cells-rows", "cells-read", "cells-undo", "reviews", "reviews-undo", "sign-out-live",
 }  # fmt: skip
 OF_A_REPORT = {"report-pdf", "report-json", "report-dicom", "sign-out", "amendment-open", "amendment-abandon"}
 OF_INTERFACES = {"interfaces", "token-create", "webhook-create"}

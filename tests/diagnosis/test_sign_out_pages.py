@@ -41,7 +41,9 @@ def page(client, user, case, **more):
 
 def form_of(html: str) -> dict[str, str]:
     """What the page's form would send untouched."""
-    found = dict(re.findall(r'<input type="hidden" name="(shown|number)" value="([^"]*)"', html))
+    found = dict(
+        re.findall(r'<input type="hidden"(?: id="shown")? name="(shown|number)" value="([^"]*)"', html)
+    )
     return {name: value.replace("&quot;", '"') for name, value in found.items()}
 
 
@@ -80,6 +82,55 @@ def test_what_stands_in_the_way_is_listed_with_links_and_the_button_is_off(
     for image in (second, third):
         assert f'href="{reverse("diagnosis:case", args=[ready.pk])}?image={image.pk}">Image' in html
     assert "disabled>Sign out</button>" in html
+
+
+def live(client, user, case):
+    """What the page asks for to bring itself up to date; its address is taken from the page."""
+    asked = re.search(r'hx-get="([^"]*)"', page(client, user, case).content.decode())
+    return asked.group(1).replace("&amp;", "&")
+
+
+def test_what_stands_in_the_way_follows_by_itself_until_nothing_does(client, cast, ready, add_image, judge):
+    second = add_image()
+    address = live(client, cast.hematologist, ready)
+    assert 'hx-trigger="refresh, every 2s"' in page(client, cast.hematologist, ready).content.decode()
+    assert client.get(address).status_code == 204
+    judge(second, "pre")
+    analysed = client.get(address).content.decode()
+    assert "<b>Image 2 is not read.</b>" in analysed
+    assert 'data-said="Image 2 is not read."' in analysed
+    assert 'hx-trigger="refresh, every 30s"' in analysed
+    read(cast.hematologist, second)
+    html = client.get(address).content.decode()
+    assert "Nothing stands in the way" in html
+    assert "hx-trigger" not in html
+    assert "disabled>Sign out" not in html
+    assert post(client, cast.hematologist, ready, form=form_of(html)).status_code == 302
+
+
+def test_a_live_page_names_who_signed_meanwhile_and_offers_no_signature(
+    client, cast, ready, add_image, judge
+):
+    second = add_image()
+    address = live(client, cast.administrator, ready)
+    judge(second, "pre")
+    read(cast.hematologist, second)
+    sign(cast.hematologist, ready)
+    html = client.get(address).content.decode()
+    assert "Hedy Hematologist signed this case on" in html
+    assert "<textarea" not in html and 'id="sign" disabled' in html
+    sign_out.open_amendment(user=cast.hematologist, case=ready, reason="x")
+    assert "Hedy Hematologist signed this case on" in client.get(address).content.decode()
+
+
+def test_a_live_page_keeps_from_a_blind_reader_what_the_page_keeps(client, cast, ready, add_image):
+    ready.laboratory.is_blind = True
+    ready.laboratory.save()
+    address = live(client, cast.administrator, ready)
+    add_image()
+    html = client.get(address).content.decode()
+    for told in ("early pre-B", "per 100 leukocytes", "Agrees", "▲"):
+        assert told not in html
 
 
 def test_signing_makes_the_report_final_and_shows_the_signature(client, cast, ready):

@@ -1,6 +1,7 @@
-// Signing out: the conclusion is kept in this tab until it is signed.
+// Signing out: the conclusion is kept in this tab until it is signed, and what stands in the way follows by itself.
 
 import { dropDraft, keepDraft } from "./drafts.js";
+import { announce } from "./net.js";
 
 const form = document.querySelector("form[data-draft]");
 if (form) keepDraft(form);
@@ -8,3 +9,17 @@ if (form) keepDraft(form);
 // The page of a signed report: what was typed for it is recorded now.
 const signed = document.querySelector("[data-signed]");
 if (signed) dropDraft({ dataset: { draft: signed.dataset.signed } });
+
+// htmx gives the focus back by id; where the very element is gone, because its image is finished or read, the heading of
+// the list gets it.
+const way = () => document.getElementById("way");
+let held = false;
+document.addEventListener("htmx:beforeSwap", () => (held = document.activeElement !== document.body));
+document.addEventListener("htmx:afterSettle", () => {
+  const said = way()?.dataset.said;
+  if (said) {
+    announce(said);
+    way().dataset.said = "";
+  }
+  if (held && document.activeElement === document.body) document.getElementById("way-title").focus({ preventScroll: true });
+});
