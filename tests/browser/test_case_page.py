@@ -198,6 +198,28 @@ def test_an_ended_session_loses_no_comment(hedy: Person, images: list[SmearImage
     expect(page.locator(".reading.counts")).to_contain_text("Took me ten minutes.")
 
 
+def test_an_ended_session_loses_no_question_to_a_colleague(
+    hedy: Person, images: list[SmearImage], cast: Any
+) -> None:
+    page = hedy.page
+    page.locator(".consultation summary").click()
+    page.get_by_label("Question").fill("Are these promyelocytes?")
+    Session.objects.all().delete()
+    page.get_by_role("button", name="Ask", exact=True).click()
+    page.wait_for_url("**/accounts/login?next=*")
+
+    log_in(page.context, cast.hematologist, hedy.address)
+    hedy.goto(f"/cases/{images[0].case_id}?image={images[1].pk}")
+    expect(page.locator("#ask-question")).to_have_value("")  # it was asked about another image
+    hedy.goto(f"/cases/{images[0].case_id}?image={images[0].pk}")
+    expect(page.get_by_label("Question")).to_be_visible()
+    expect(page.get_by_label("Question")).to_have_value("Are these promyelocytes?")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    expect(page.locator(".opinions")).to_contain_text("Are these promyelocytes?")
+    page.reload()
+    expect(page.locator("#ask-question")).to_have_value("")
+
+
 def test_a_broken_connection_loses_no_comment(hedy: Person, images: list[SmearImage]) -> None:
     page = hedy.page
     page.route("**/review", lambda route: route.abort())

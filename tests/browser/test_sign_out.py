@@ -13,6 +13,7 @@ from diagnosis.services.review import record_review
 from tests.browser.conftest import Person, log_in
 from tests.diagnosis.conftest import PASSWORD
 from tests.diagnosis.told_cells import add_cells
+from tests.diagnosis.told_sign_out import sign
 
 pytestmark = [
     pytest.mark.browser,
@@ -84,6 +85,22 @@ def test_a_conclusion_outlives_an_ended_session(hedy: Person, ready: Case, cast:
     hedy.goto(f"/cases/{ready.pk}/sign-out")
     expect(page.get_by_label("Conclusion")).to_have_value(CONCLUSION)
     expect(page.get_by_label("Your password")).to_have_value("")
+
+
+def test_the_reason_of_an_amendment_outlives_an_ended_session(hedy: Person, ready: Case, cast: Any) -> None:
+    sign(cast.hematologist, ready)
+    page = hedy.page
+    hedy.goto(f"/cases/{ready.pk}/sign-out")
+    page.get_by_label("Why").fill("The flow cytometry came.")
+    page.context.clear_cookies()
+    page.get_by_role("button", name="Open an amendment").click()
+    expect(page.get_by_label("Why")).to_have_count(0)
+    log_in(page.context, cast.hematologist, hedy.address)
+    hedy.goto(f"/cases/{ready.pk}/sign-out")
+    expect(page.get_by_label("Why")).to_have_value("The flow cytometry came.")
+    page.get_by_role("button", name="Open an amendment").click()
+    expect(page.locator(".reason")).to_have_text("The flow cytometry came.")
+    assert page.evaluate("Object.keys(sessionStorage).filter((key) => key.includes('amend-'))") == []
 
 
 def test_the_page_follows_a_running_analysis_and_leaves_what_is_typed_alone(

@@ -118,7 +118,8 @@ def test_a_live_page_names_who_signed_meanwhile_and_offers_no_signature(
     sign(cast.hematologist, ready)
     html = client.get(address).content.decode()
     assert "Hedy Hematologist signed this case on" in html
-    assert "<textarea" not in html and 'id="sign" disabled' in html
+    assert "<textarea" not in html
+    assert 'id="sign" disabled' in html
     sign_out.open_amendment(user=cast.hematologist, case=ready, reason="x")
     assert "Hedy Hematologist signed this case on" in client.get(address).content.decode()
 

@@ -21,7 +21,10 @@ export function keepDraft(form) {
   const kept = store((s) => JSON.parse(s.getItem(keyOf(form)) ?? "null"));
   if (kept) {
     const comment = form.elements.namedItem(fieldOf(form));
-    if (comment && (!comment.value || (kept.comment && "draftOver" in form.dataset))) comment.value = kept.comment ?? "";
+    if (comment && (!comment.value || (kept.comment && "draftOver" in form.dataset))) {
+      comment.value = kept.comment ?? "";
+      if (comment.value) form.closest("details")?.setAttribute("open", "");
+    }
     const radios = [...form.querySelectorAll("input[name=label]")];
     if (radios.some((radio) => radio.value === kept.label)) {
       for (const radio of radios) radio.checked = radio.value === kept.label;

@@ -6,7 +6,7 @@ import { announce } from "./net.js";
 const form = document.querySelector("form[data-draft]");
 if (form) keepDraft(form);
 
-// The page of a signed report: what was typed for it is recorded now.
+// What was typed for a signed report, or to open its amendment, is recorded now.
 const signed = document.querySelector("[data-signed]");
 if (signed) dropDraft({ dataset: { draft: signed.dataset.signed } });
 
