@@ -7,13 +7,12 @@ was stopped or killed goes on where it was.
 from __future__ import annotations
 
 import logging
-import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from django.conf import settings
 
@@ -21,8 +20,13 @@ from diagnosis import wording
 from diagnosis.models import ModelVersion, Training, User
 from diagnosis.services import retraining_data, retraining_site, sites, trainings
 from diagnosis.services.retraining_data import Prepared
+from diagnosis.services.retraining_request import (
+    RetrainProblem,
+    RetrainRequest,
+    next_name,
+    require_sensible,
+)
 from diagnosis.services.retraining_stages import Stages, plan_of
-from diagnosis.services.retraining_start import RetrainProblem
 from diagnosis.services.trials import Stopped, Watch
 from ml.bundle import BundleError
 from ml.cache import cache_dir
@@ -32,68 +36,8 @@ from ml.saving import TrainingProblem, storage_problem
 logger = logging.getLogger(__name__)
 
 UNFORESEEN = "The training stopped with an error that was not foreseen; its log says more."
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,78}")
 
 CHECK = "checking the images"
-
-
-@dataclass(frozen=True)
-class RetrainRequest:
-    """What is asked of a retraining, as `manage.py retrain` explains it.
-
-    Attributes:
-        laboratory: slug of the laboratory whose reviewed images or site are meant.
-        size: side of the input in pixels; None keeps that of the model started from.
-        epochs: of the refit. trial_epochs: of a trial; None leaves it to each fidelity.
-        budget_minutes: for the search, after which no trial begins.
-        evidence: `brief` measures the test images alone, which the gate refuses as incomplete.
-        blocks: layers of each dense block when not started from a bundle: for a smaller sister of DenseNet-121.
-    """
-
-    data: tuple[Path, ...] = ()
-    task: str = "field"
-    reviewed: bool = False
-    laboratory: str = ""
-    site: str = ""
-    label_map: Mapping[str, str] = field(default_factory=dict)
-    trials: int = 8
-    search: Literal["random", "asha", "tpe"] = "random"
-    distributed: bool = False
-    start: str = "active"
-    weights: Path | None = None
-    size: int | None = None
-    epochs: int = 15
-    trial_epochs: int | None = None
-    depth: Literal["all", "head"] = "all"
-    budget_minutes: float | None = None
-    evidence: Literal["whole", "brief"] = "whole"
-    seed: int = 20
-    name: str = ""
-    blocks: tuple[int, ...] | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
-        values = asdict(self)
-        return {
-            **values,
-            "data": [str(place) for place in self.data],
-            "weights": str(self.weights) if self.weights else None,
-            "label_map": dict(self.label_map),
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> RetrainRequest:
-        """What `as_dict` gave, also after a way through JSON."""
-        known = {one.name for one in fields(cls)}
-        found = {key: value for key, value in values.items() if key in known}
-        return cls(
-            **{
-                **found,
-                "data": tuple(Path(place) for place in found["data"]),
-                "weights": Path(found["weights"]) if found.get("weights") else None,
-                "blocks": tuple(found["blocks"]) if found.get("blocks") else None,
-            }
-        )
 
 
 class Observer(Protocol):
@@ -114,8 +58,7 @@ def check(*, request: RetrainRequest, observer: Observer) -> tuple[Prepared, dic
 
     Raises RetrainProblem or TrainingRefused with one sentence; writes nothing but caches.
     """
-    _check_numbers(request)
-    _check_name(request)
+    require_sensible(request)
     with _in_words(cache_dir()):
         prepared = retraining_data.prepare(request, progress=_reading(observer))
         images, size = len(prepared.manifest), prepared.preprocessing.size
@@ -133,7 +76,7 @@ def retrain(*, request: RetrainRequest, observer: Observer, actor: User | None =
     """
     trainings.refuse_second(task=request.task)
     prepared, facts = check(request=request, observer=observer)
-    request = replace(request, name=request.name or _next_name(request.task))
+    request = replace(request, name=request.name or next_name(request.task))
     if prepared.start.bundle is not None and not prepared.adapts:
         # By its folder: whoever goes on after a promotion starts where this one did.
         request = replace(request, start=str(prepared.start.bundle.path.resolve()))
@@ -278,48 +221,6 @@ def expect(*, request: RetrainRequest, prepared: Prepared, observer: Observer) -
         trial_epochs=request.trial_epochs,
         sizes=[side for side in SIZES if side <= size] or [size],
     )
-
-
-def _check_numbers(request: RetrainRequest) -> None:
-    wanted = (
-        (request.trials >= 0, "--trials must not be negative."),
-        (request.epochs >= 1, "--epochs must be at least 1."),
-        (request.trial_epochs is None or request.trial_epochs >= 1, "--trial-epochs must be at least 1."),
-        (request.size is None or (32 <= request.size <= 512 and request.size % 32 == 0),
-         "--size must be a multiple of 32 between 32 and 512."),
-        (request.budget_minutes is None or request.budget_minutes > 0, "--budget must be above 0 minutes."),
-        (request.seed >= 0, "--seed must not be negative."),
-        (request.trials > 0 or not request.distributed, "--distributed shares trials: ask for some with --trials."),
-    )  # fmt: skip
-    for holds, sentence in wanted:
-        if not holds:
-            raise RetrainProblem(sentence)
-
-
-def _taken_names() -> set[str]:
-    folders = (Path(settings.LEUKOSCOPE_BUNDLES), Path(settings.LEUKOSCOPE_OWN_BUNDLES))
-    return {
-        *(place.name for folder in folders if folder.is_dir() for place in folder.iterdir()),
-        *ModelVersion.objects.values_list("name", flat=True),
-        *Training.objects.values_list("name", flat=True),
-    }
-
-
-def _check_name(request: RetrainRequest) -> None:
-    if request.name and not NAME.fullmatch(request.name):
-        raise RetrainProblem("--name may have small letters, digits, dots, dashes and underscores alone.")
-    if request.name in _taken_names():
-        raise RetrainProblem(
-            f"There is a training or model called {request.name} already: choose another --name."
-        )
-
-
-def _next_name(task: str) -> str:
-    """`field-2` after `field-1`: the number after the highest that any bundle, version or training has."""
-    numbers = [
-        int(found[1]) for name in _taken_names() if (found := re.fullmatch(rf"{re.escape(task)}-(\d+)", name))
-    ]
-    return f"{task}-{max(numbers, default=0) + 1}"
 
 
 def _reading(observer: Observer) -> Callable[[int, int], None]:

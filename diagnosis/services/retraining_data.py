@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diagnosis.models import Laboratory, Site
+from diagnosis.services.retraining_request import RetrainProblem, RetrainRequest
 from diagnosis.services.retraining_start import (
-    RetrainProblem,
     Start,
     already_split,
     preprocessing_of,
@@ -31,7 +31,6 @@ from ml.pictures import Preparation
 from ml.tasks import CELL, Task, UnknownTask, task_named
 
 if TYPE_CHECKING:
-    from diagnosis.services.retraining import RetrainRequest
     from ml.batches import Examples
 
 IMAGES = "images.json"

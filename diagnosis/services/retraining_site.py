@@ -9,7 +9,7 @@ from typing import Any
 from diagnosis.models import ModelVersion, SiteValidation, Training, User
 from diagnosis.services import registry, sites
 from diagnosis.services.retraining_data import Prepared
-from diagnosis.services.retraining_start import RetrainProblem
+from diagnosis.services.retraining_request import RetrainProblem
 from diagnosis.services.trials import Stopped, Watch
 from ml.data.duplicates import families
 

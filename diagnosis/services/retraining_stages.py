@@ -13,13 +13,12 @@ from django.conf import settings
 from diagnosis.models import ModelVersion, Training
 from diagnosis.services import registry, searching, trials
 from diagnosis.services.retraining_data import Prepared
-from diagnosis.services.retraining_start import RetrainProblem
+from diagnosis.services.retraining_request import RetrainProblem, RetrainRequest
 from diagnosis.services.trials import Stopped, Watch
 from ml.bundle import Bundle, BundleError, read_bundle
 from ml.plan import Plan
 
 if TYPE_CHECKING:
-    from diagnosis.services.retraining import RetrainRequest
     from ml.batches import Examples
     from ml.search import Setting
 

@@ -6,12 +6,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.conf import settings
 
 from diagnosis.models import Laboratory
 from diagnosis.services import registry
+from diagnosis.services.retraining_request import RetrainProblem, RetrainRequest
 from ml.bundle import Bundle, BundleError, preparation_from, read_bundle
 from ml.cells.preprocessing import CellPreprocessing
 from ml.imaging.preprocessing import Preprocessing
@@ -19,16 +20,9 @@ from ml.pictures import Preparation
 from ml.plan import DENSENET_121
 from ml.tasks import CELL, Task
 
-if TYPE_CHECKING:
-    from diagnosis.services.retraining import RetrainRequest
-
 IMAGENET_FILE = "densenet121_imagenet_notop.weights.h5"
 KERAS_IMAGENET = Path.home() / ".keras/models/densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5"
 WEIGHTS_VARIABLE = "LEUKOSCOPE_WEIGHTS"
-
-
-class RetrainProblem(Exception):
-    """Why a training cannot be: one sentence for the administrator."""
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,13 @@ from django.utils import timezone
 from diagnosis.models import Training
 from diagnosis.services import queue, retraining_data, trainings, trials, trials_apart
 from diagnosis.services.retraining_data import Prepared
-from diagnosis.services.retraining_start import RetrainProblem
+from diagnosis.services.retraining_request import RetrainProblem, RetrainRequest
 from diagnosis.services.trials import Standing, Stopped, Watch
 from ml.apart import run_apart
 
 if TYPE_CHECKING:
     import optuna
 
-    from diagnosis.services.retraining import RetrainRequest
     from ml.tuning import Workbench
 
 logger = logging.getLogger(__name__)
@@ -181,7 +180,6 @@ def _search_together(
 
 def run_one(*, training_id: UUID, worker: str) -> None:
     """A worker's part: the next waiting trial of a training's study, if there is one."""
-    from diagnosis.services.retraining import RetrainRequest
     from ml.saving import TrainingProblem
 
     training = Training.objects.filter(pk=training_id, state=Training.State.RUNNING).first()
@@ -210,8 +208,6 @@ def run_one(*, training_id: UUID, worker: str) -> None:
 @lru_cache(maxsize=1)
 def _kept_bench(training_id: UUID) -> Workbench:
     """The newest training's workbench, so that a worker's second trial begins at once."""
-    from diagnosis.services.retraining import RetrainRequest
-
     training = Training.objects.get(pk=training_id)
     request, work = RetrainRequest.from_dict(training.options), Path(training.work)
     return trials.workbench(prepared=retraining_data.restore(request, work), request=request, work=work)

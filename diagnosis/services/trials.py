@@ -14,14 +14,13 @@ from django.db import connection
 
 from diagnosis.models import Training
 from diagnosis.services.retraining_data import Prepared
-from diagnosis.services.retraining_start import RetrainProblem
+from diagnosis.services.retraining_request import RetrainProblem, RetrainRequest
 from ml.data.augmentation import augmentation_of
 
 if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-    from diagnosis.services.retraining import RetrainRequest
     from ml.tuning import Workbench
 
 logger = logging.getLogger(__name__)

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from diagnosis.models import Training
-    from diagnosis.services.retraining import RetrainRequest
     from diagnosis.services.retraining_data import Prepared
+    from diagnosis.services.retraining_request import RetrainRequest
     from ml.batches import Examples
 
 

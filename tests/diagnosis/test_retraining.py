@@ -13,8 +13,7 @@ from django.core.management import CommandError, call_command
 
 from diagnosis.models import AuditEvent, ModelVersion, SiteValidation, Training
 from diagnosis.services import registry, retraining, retraining_stages, trainings, trials
-from diagnosis.services.retraining import RetrainRequest
-from diagnosis.services.retraining_start import RetrainProblem
+from diagnosis.services.retraining_request import RetrainProblem, RetrainRequest
 from ml.bundle import read_bundle
 from ml.data.manifest import load_manifest
 from ml.tasks import FIELD

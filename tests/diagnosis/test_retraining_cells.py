@@ -12,8 +12,7 @@ from django.core.management import CommandError, call_command
 
 from diagnosis.models import ModelVersion, SiteValidation, Training
 from diagnosis.services import promotion, retraining, trainings
-from diagnosis.services.retraining import RetrainRequest
-from diagnosis.services.retraining_start import RetrainProblem
+from diagnosis.services.retraining_request import RetrainProblem, RetrainRequest
 from ml.bundle import read_bundle
 from ml.cells.serving import CellPredictor
 from ml.data.augmentation import CELL_AUGMENTATION

@@ -9,8 +9,7 @@ import pytest
 from django.db import connection
 
 from diagnosis.services import trainings, trials
-from diagnosis.services.retraining import RetrainRequest
-from diagnosis.services.retraining_start import RetrainProblem
+from diagnosis.services.retraining_request import RetrainProblem, RetrainRequest
 
 pytestmark = pytest.mark.django_db
 

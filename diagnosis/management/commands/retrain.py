@@ -18,8 +18,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from diagnosis.management.training_display import JsonLines, Screen
 from diagnosis.models import Training, User
 from diagnosis.services import retraining, retraining_site
-from diagnosis.services.retraining import RetrainRequest
-from diagnosis.services.retraining_start import RetrainProblem
+from diagnosis.services.retraining_request import RetrainProblem, RetrainRequest
 from diagnosis.services.trainings import TrainingRefused
 from ml.tasks import FIELD, TASKS
 
