@@ -11,7 +11,8 @@ from django.views.decorators.http import require_POST
 
 from diagnosis import permissions
 from diagnosis.models import Case
-from diagnosis.services.review import ReviewRefused, Several, review_several, withdraw_batch
+from diagnosis.services.review import ReviewRefused
+from diagnosis.services.review_several import Several, review_several, withdraw_batch
 from diagnosis.views.access import from_script, refused, signed_in
 from diagnosis.views.case import case_url
 

@@ -16,7 +16,8 @@ from diagnosis.models import AuditEvent, BlindReading, Case, Cell, Laboratory, R
 from diagnosis.selectors import HistoryFilters
 from diagnosis.services import analyze
 from diagnosis.services.blind import record_blind_reading
-from diagnosis.services.review import ReviewRefused, record_review, review_several
+from diagnosis.services.review import ReviewRefused, record_review
+from diagnosis.services.review_several import review_several
 from tests.diagnosis.told_cells import add_cells
 
 pytestmark = pytest.mark.django_db

@@ -17,14 +17,8 @@ from diagnosis import selectors, wording
 from diagnosis.models import Analysis, AuditEvent, Case, Review, User
 from diagnosis.selectors import HistoryFilters
 from diagnosis.services import analyze, intake
-from diagnosis.services.review import (
-    MOST_IMAGES,
-    ReviewRefused,
-    record_review,
-    review_several,
-    withdraw_batch,
-    withdraw_review,
-)
+from diagnosis.services.review import ReviewRefused, record_review, withdraw_review
+from diagnosis.services.review_several import MOST_IMAGES, review_several, withdraw_batch
 from diagnosis.services.reviewed import reviewed_items
 
 pytestmark = pytest.mark.django_db
