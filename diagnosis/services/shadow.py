@@ -16,7 +16,7 @@ from django.db.models import Q, QuerySet
 from diagnosis.models import Analysis, CellAnalysis, Laboratory, ModelVersion, ShadowAnalysis, User
 from diagnosis.services import audit, pipeline, suspicion
 from diagnosis.services.predictors import CACHE, ModelUnavailable, Predictors
-from diagnosis.services.promotion import PromotionImpossible, require_manager, require_servable
+from diagnosis.services.version_change import PromotionImpossible, require_manager, require_servable
 from ml.imaging.reading import UnreadableImage, read_image
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def set_shadow(*, version: ModelVersion, actor: User | None) -> ModelVersion:
     """Have a version judge every new image beside the active one, from now on.
 
     Raises PromotionImpossible where it is active or its files are damaged, and what
-    `promotion.require_manager` raises.
+    `version_change.require_manager` raises.
     """
     return _set_status(version=version, actor=actor, status=Status.SHADOW, action="shadow_model")
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from diagnosis.models import ModelVersion, SiteValidation
 from diagnosis.services import sites
-from diagnosis.views.evidence import FigureRow, Section, read_section
+from diagnosis.views.evidence import FigureRow, Section
+from diagnosis.views.evidence_reading import read_section
 from ml.evaluation.acceptance import MET, NOT_MET, NOT_SET, TOO_FEW, Acceptance
 
 NOT_VALIDATED = "not validated at this site"

@@ -19,7 +19,8 @@ from diagnosis.models import ModelVersion, User
 from diagnosis.services import promotion as promoting
 from diagnosis.services import proposals, registry
 from diagnosis.views.access import signed_in
-from diagnosis.views.evidence import NO_EVIDENCE, Evidence, read_evidence, side_by_side_words
+from diagnosis.views.evidence import NO_EVIDENCE, Evidence, side_by_side_words
+from diagnosis.views.evidence_reading import read_evidence
 from diagnosis.views.promotion import may_act
 from diagnosis.views.trainings import progress_of, running_context
 

@@ -17,9 +17,11 @@ from diagnosis.models import Judgement, Laboratory, ModelVersion, User
 from diagnosis.services import promotion as promoting
 from diagnosis.services import registry
 from diagnosis.services import shadow as shadows
-from diagnosis.services.promotion import PromotionImpossible, PromotionRefused
+from diagnosis.services.promotion import PromotionRefused
+from diagnosis.services.version_change import PromotionImpossible, require_manager
 from diagnosis.views.access import signed_in
-from diagnosis.views.evidence import NO_EVIDENCE, FigureRow, read_evidence, read_figure, side_by_side_words
+from diagnosis.views.evidence import NO_EVIDENCE, FigureRow, side_by_side_words
+from diagnosis.views.evidence_reading import read_evidence, read_figure
 
 POLL = "1s"
 LONGEST_KEY = 18
@@ -77,7 +79,7 @@ def _render(
 def may_act(user: User, owner: Laboratory | None) -> bool:
     """Whether `user` may change what versions of `owner` do: those of several laboratories take a superuser."""
     try:
-        promoting.require_manager(actor=user, laboratory=owner)
+        require_manager(actor=user, laboratory=owner)
     except (PermissionDenied, Http404):
         return False
     return True

@@ -12,7 +12,8 @@ from django.urls import reverse
 
 from diagnosis.models import ModelVersion
 from diagnosis.services import registry
-from diagnosis.views.evidence import metric_word, read_evidence
+from diagnosis.views.evidence import metric_word
+from diagnosis.views.evidence_reading import read_evidence
 from ml.bundle import seal
 from tests import stand_in
 

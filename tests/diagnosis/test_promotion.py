@@ -8,8 +8,9 @@ import pytest
 from django.core.exceptions import PermissionDenied
 
 from diagnosis.models import AuditEvent, Judgement, Laboratory, ModelVersion, Promotion
-from diagnosis.services import judging, promotion, registry
-from diagnosis.services.promotion import PromotionImpossible, PromotionRefused
+from diagnosis.services import judging, promotion, registry, version_change
+from diagnosis.services.promotion import PromotionRefused
+from diagnosis.services.version_change import PromotionImpossible
 
 pytestmark = pytest.mark.django_db
 
@@ -206,7 +207,7 @@ def test_a_rollback_to_files_that_are_gone_leaves_the_active_one_and_names_anoth
     assert "There is no model bundle field-2" in str(problem.value)
     assert "An earlier version that is intact: field-1 (--to names it)" in str(problem.value)
     assert active() == "field-3"
-    rollback(to=promotion.find_version("field-1"))
+    rollback(to=version_change.find_version("field-1"))
     assert active() == "field-1"
 
 
@@ -282,9 +283,9 @@ def test_the_first_version_of_a_task_needs_no_other_to_be_compared_with(versions
 
 def test_a_version_is_found_by_name_and_by_the_start_of_its_hash(versions):
     first = versions.add("field-2")
-    assert promotion.find_version("field-2") == first
-    assert promotion.find_version(f"field-2@{first.bundle_sha256[:8]}") == first
+    assert version_change.find_version("field-2") == first
+    assert version_change.find_version(f"field-2@{first.bundle_sha256[:8]}") == first
     with pytest.raises(
         PromotionImpossible, match="There is no model version field-9: there are field-1, field-2"
     ):
-        promotion.find_version("field-9")
+        version_change.find_version("field-9")

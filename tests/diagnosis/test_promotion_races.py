@@ -9,7 +9,7 @@ from django.db import connection
 
 from diagnosis.models import AuditEvent, ModelVersion, Promotion
 from diagnosis.services import judging, promotion
-from diagnosis.services.promotion import PromotionImpossible
+from diagnosis.services.version_change import PromotionImpossible
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

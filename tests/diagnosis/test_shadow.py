@@ -10,7 +10,7 @@ from django.core.exceptions import PermissionDenied
 from diagnosis import model_selectors, tasks
 from diagnosis.models import Analysis, AuditEvent, ModelVersion, ShadowAnalysis
 from diagnosis.services import predictors, registry, shadow
-from diagnosis.services.promotion import PromotionImpossible
+from diagnosis.services.version_change import PromotionImpossible
 from tests import stand_in
 
 pytestmark = pytest.mark.django_db

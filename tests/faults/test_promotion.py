@@ -7,7 +7,7 @@ import time
 import pytest
 
 from diagnosis.models import Analysis, AuditEvent, Judgement, ModelVersion, ShadowAnalysis
-from diagnosis.services import judging, promotion, queue, registry, shadow, upkeep
+from diagnosis.services import judging, promotion, queue, registry, shadow, upkeep, version_change
 from tests import stand_in
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.django_db(transaction=True)]
@@ -77,7 +77,7 @@ def test_a_worker_judges_for_a_page_and_runs_shadows(workers, becomes, add_image
     assert (row.analysis_id, row.model_version, row.failure) == (analysis.pk, candidate, "")
     judgement.refresh_from_db()
     assert (judgement.state, judgement.verdict["passed"]) == ("done", False)
-    assert "Unproven" in " ".join(promotion.reasons(judgement.verdict))
+    assert "Unproven" in " ".join(version_change.reasons(judgement.verdict))
 
 
 def test_a_judgement_that_the_broker_lost_is_sent_again(workers, candidate, broker):

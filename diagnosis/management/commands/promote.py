@@ -18,6 +18,7 @@ from diagnosis.management.commands.evaluate import report_console
 from diagnosis.management.progress import progress_bar
 from diagnosis.models import Promotion
 from diagnosis.services import promotion
+from diagnosis.services.version_change import PromotionImpossible, find_version
 
 _ANSWERS = {True: "passed", False: "not passed", None: "unproven"}
 
@@ -55,7 +56,7 @@ class Command(BaseCommand):
         done: Promotion | None = None
         refusal = ""
         try:
-            version = promotion.find_version(options["version"])
+            version = find_version(options["version"])
             with progress_bar() as bar:
 
                 def track(things: Iterable[Any], total: int, description: str) -> Iterable[Any]:
@@ -72,7 +73,7 @@ class Command(BaseCommand):
             verdict = done.verdict
         except promotion.PromotionRefused as problem:
             verdict, refusal = problem.verdict, str(problem)
-        except (promotion.PromotionImpossible, PermissionDenied, Http404) as problem:
+        except (PromotionImpossible, PermissionDenied, Http404) as problem:
             raise CommandError(str(problem)) from problem
         if options["json"]:
             self.stdout.write(json.dumps(as_json(verdict, done), indent=1, allow_nan=False))

@@ -11,6 +11,7 @@ from django.http import Http404
 from diagnosis.management.actors import add_actor_argument, named_actor
 from diagnosis.models import Laboratory, ModelVersion
 from diagnosis.services import promotion
+from diagnosis.services.version_change import PromotionImpossible, find_version
 
 
 class Command(BaseCommand):
@@ -45,9 +46,9 @@ class Command(BaseCommand):
                 laboratory=laboratory,
                 actor=named_actor(options),
                 why=options["why"],
-                to=promotion.find_version(options["to"], task=options["task"]) if options["to"] else None,
+                to=find_version(options["to"], task=options["task"]) if options["to"] else None,
             )
-        except (promotion.PromotionImpossible, PermissionDenied, Http404) as problem:
+        except (PromotionImpossible, PermissionDenied, Http404) as problem:
             raise CommandError(str(problem)) from problem
         left = done.instead_of.name if done.instead_of else "none"
         self.stdout.write(f"{done.version.name} is active again instead of {left}.")

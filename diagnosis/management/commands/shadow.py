@@ -9,7 +9,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.http import Http404
 
 from diagnosis.management.actors import add_actor_argument, named_actor
-from diagnosis.services import promotion, shadow
+from diagnosis.services import shadow
+from diagnosis.services.version_change import PromotionImpossible, find_version
 
 
 class Command(BaseCommand):
@@ -27,7 +28,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         change = shadow.retire if options["retire"] else shadow.set_shadow
         try:
-            version = change(version=promotion.find_version(options["version"]), actor=named_actor(options))
-        except (promotion.PromotionImpossible, PermissionDenied, Http404) as problem:
+            version = change(version=find_version(options["version"]), actor=named_actor(options))
+        except (PromotionImpossible, PermissionDenied, Http404) as problem:
             raise CommandError(str(problem)) from problem
         self.stdout.write(f"{version.name}: {version.get_status_display()}")
