@@ -15,18 +15,15 @@ import uuid
 from html import escape
 from typing import Final
 
-from diagnosis import wording
 from diagnosis.services import report_fhir_codes as codes
 from diagnosis.services.report_fhir_observations import Observed, Refers, Resource, observations
-from diagnosis.services.report_schema import Document, ImagePart, ModelPart
-
-NOWHERE: Final = "urn:leukoscope"
-"""In the place of an installation's address, where none is known."""
+from diagnosis.services.report_fhir_surroundings import people, surroundings
+from diagnosis.services.report_schema import Document
 
 _NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "urn:leukoscope:report")
 
 
-def bundle(*, document: Document, base_url: str = NOWHERE, pdf: bytes | None = None) -> Resource:
+def bundle(*, document: Document, base_url: str = codes.NOWHERE, pdf: bytes | None = None) -> Resource:
     """The document bundle of a report.
 
     `base_url` is where the installation is served, without the last slash; identifiers belong to it. With `pdf`, the
@@ -51,7 +48,7 @@ class _Writer:
                 for one in self.content["models"]
             },
             media={one["id"]: self._url(f"media-{one['id']}") for one in self.content["images"]},
-            practitioners={key: self._url(f"practitioner-{key}") for key in self._people()},
+            practitioners={key: self._url(f"practitioner-{key}") for key in people(self.content)},
         )
 
     @property
@@ -62,16 +59,6 @@ class _Writer:
     def _url(self, name: str) -> str:
         """The same name in the same version of a report is the same resource, whenever it is asked for."""
         return f"urn:uuid:{uuid.uuid5(_NAMESPACE, f'{self.base} {self.version} {name}')}"
-
-    def _people(self) -> dict[int, str]:
-        """Readers and the signer: key -> name."""
-        people = {one["id"]: one["name"] for one in self.content["readers"]}
-        for image in self.content["images"]:
-            if image["review"] is not None:
-                people.setdefault(image["review"]["reader_id"], image["review"]["reader"])
-        if (signature := self.content["signature"]) is not None:
-            people[signature["user_id"]] = signature["name"]
-        return people
 
     def _add(self, name: str, resource: Resource) -> str:
         url = self._url(name)
@@ -93,7 +80,8 @@ class _Writer:
             self._add("differential", panel)
         for one, _ in found:
             self._add(one.name, one.resource)
-        self._surroundings()
+        for name, resource in surroundings(self.content, self.refers, self.base):
+            self._add(name, resource)
         return {
             "resourceType": "Bundle",
             "id": self._url("bundle").removeprefix("urn:uuid:"),
@@ -102,8 +90,6 @@ class _Writer:
             "timestamp": self.content["made_at"] if self.document["seal"] is None else self._stamp,
             "entry": self.entries,
         }
-
-    # --- the report -----------------------------------------------------------------------------------------
 
     @property
     def _identifier(self) -> Resource:
@@ -220,77 +206,6 @@ class _Writer:
                     "text": f"{cells['reader']['counted']} leukocytes counted. {cells['sufficiency_words']}".strip()
                 }
             ],
-        }
-
-    # --- who and what it is of ------------------------------------------------------------------------------
-
-    def _surroundings(self) -> None:
-        content, case = self.content, self.case
-        self._add("patient", {
-            "resourceType": "Patient",
-            "identifier": [{"system": f"{self.base}/patients", "value": case["patient_code"]}],
-        })  # fmt: skip
-        self._add("specimen", {
-            "resourceType": "Specimen",
-            "accessionIdentifier": {"system": f"{self.base}/accessions", "value": case["accession_number"]},
-            "status": "available",
-            "type": codes.concept(
-                case["specimen_word"], codes.coding(codes.SPECIMEN_SYSTEM, *codes.SPECIMENS[case["specimen"]])
-            ),
-            "subject": {"reference": self.refers.patient},
-            "receivedTime": case["received_on"],
-            "note": [{"text": case["note"]}] if case["note"] else [],
-        })  # fmt: skip
-        address = content["laboratory"]["address"]
-        self._add("organization", {
-            "resourceType": "Organization",
-            "name": content["laboratory"]["name"],
-            "address": [{"text": address}] if address else [],
-        })  # fmt: skip
-        for key, name in self._people().items():
-            self._add(f"practitioner-{key}", {
-                "resourceType": "Practitioner",
-                "identifier": [{"system": f"{self.base}/users", "value": str(key)}],
-                "name": [{"text": name}],
-            })  # fmt: skip
-        for model in content["models"]:
-            self._add(f"device-{model['bundle_sha256']}", self._device(model))
-        for image in content["images"]:
-            self._add(f"media-{image['id']}", self._media(image))
-
-    def _device(self, model: ModelPart) -> Resource:
-        figures = [
-            f"{one['word']} {one['value']:g}"
-            + (f" (95 % interval {one['low']:g} to {one['high']:g})" if one["low"] is not None else "")
-            + f", n = {one['n']}, {one['data']}, {one['split']}"
-            for one in model["figures"]
-        ]
-        notes = [wording.RESEARCH_NOTICE, *figures, model["problem"], model["here"]]
-        return {
-            "resourceType": "Device",
-            "identifier": [{"system": "urn:leukoscope:bundle-sha256", "value": model["bundle_sha256"]}],
-            "status": "active",
-            "deviceName": [{"name": model["name"], "type": "model-name"}],
-            "type": codes.concept(f"Software: {model['task_word']}"),
-            "version": [{"value": model["name"]}],
-            "owner": {"reference": self.refers.organization},
-            "note": [{"text": text} for text in notes if text],
-        }
-
-    def _media(self, image: ImagePart) -> Resource:
-        served = {} if self.base == NOWHERE else {"url": f"{self.base}/images/{image['id']}/file"}
-        return {
-            "resourceType": "Media",
-            "identifier": [{"system": "urn:leukoscope:image-sha256", "value": image["sha256"]}],
-            "status": "completed",
-            "type": codes.concept("Image", codes.coding(codes.MEDIA_TYPE_SYSTEM, "image", "Image")),
-            "modality": codes.concept("Light microscopy of a smear"),
-            "subject": {"reference": self.refers.patient},
-            "createdDateTime": image["uploaded_at"],
-            "width": image["width"],
-            "height": image["height"],
-            "content": {"title": image["name"], **served},
-            "note": [{"text": "Drawn by software: no patient's."}] if image["is_drawn"] else [],
         }
 
 

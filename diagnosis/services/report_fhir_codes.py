@@ -14,6 +14,8 @@ LOINC: Final = "http://loinc.org"
 UCUM: Final = "http://unitsofmeasure.org"
 OURS: Final = "urn:leukoscope:codes"
 """The system of our own codes: labels of classes as bundles name them, and the words below."""
+NOWHERE: Final = "urn:leukoscope"
+"""In the place of an installation's address, where none is known."""
 
 LABORATORY_REPORT: Final = ("11502-2", "Laboratory report")
 HEMATOLOGY_STUDIES: Final = ("18723-7", "Hematology studies (set)")

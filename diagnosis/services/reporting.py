@@ -14,6 +14,7 @@ from django.db import transaction
 from diagnosis import permissions, veil
 from diagnosis.models import Case, SignOut, User
 from diagnosis.services import audit, report_content, report_fhir, report_pdf, report_pictures
+from diagnosis.services.report_fhir_codes import NOWHERE
 from diagnosis.services.report_schema import Document
 from diagnosis.storage import content_name, smear_storage
 
@@ -56,9 +57,7 @@ def printed(*, case: Case, number: int | None = None) -> tuple[Document, bytes]:
     return document, _kept_pdf(document)
 
 
-def fhir(
-    *, case: Case, base_url: str = report_fhir.NOWHERE, number: int | None = None, with_pdf: bool = False
-) -> Report:
+def fhir(*, case: Case, base_url: str = NOWHERE, number: int | None = None, with_pdf: bool = False) -> Report:
     """The FHIR document of the same, as JSON; with the PDF inside if asked for. As `pdf`."""
     document = _document(case, number)
     inside = _kept_pdf(document) if with_pdf else None
@@ -79,7 +78,7 @@ def download_fhir(
     *,
     user: User,
     case: Case,
-    base_url: str = report_fhir.NOWHERE,
+    base_url: str = NOWHERE,
     number: int | None = None,
     with_pdf: bool = False,
 ) -> Report:
