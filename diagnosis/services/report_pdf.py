@@ -14,6 +14,7 @@ from typing import Any, Final
 from diagnosis.services import report_sheet, report_text
 from diagnosis.services.report_pictures import Pictures
 from diagnosis.services.report_schema import Document
+from diagnosis.services.report_sheet_words import moment
 
 TEMPLATES: Final = Path(__file__).resolve().parents[1] / "reports"
 STANDARD: Final = "a-2a"
@@ -44,7 +45,7 @@ def render(*, document: Document, pictures: Mapping[str, Pictures]) -> bytes:
     sheet = report_text.printable_all(report_sheet.sheet(document)) | {
         "accession": report_text.printable(document["content"]["case"]["accession_number"]),
         "date": [made.year, made.month, made.day, made.hour, made.minute, made.second],
-        "made": f"{'signed' if document['seal'] else 'made'} {report_sheet.moment(stamp)}",
+        "made": f"{'signed' if document['seal'] else 'made'} {moment(stamp)}",
     }
     with tempfile.TemporaryDirectory(prefix="report-") as name:
         folder = Path(name)

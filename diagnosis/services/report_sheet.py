@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
 from typing import Any, Final
 
 from diagnosis import wording
@@ -14,20 +13,16 @@ from diagnosis.services.report_schema import (
     CountRow,
     Document,
     FigurePart,
-    ImagePart,
     LeukocytesPart,
     ModelPart,
-    OutcomePart,
-    ReviewPart,
 )
+from diagnosis.services.report_sheet_images import image_sheet
+from diagnosis.services.report_sheet_words import day, lines_of, moment, paragraphs_of, shortened
 
 TITLE: Final = "Blood smear report"
 TITLE_OF_MARROW: Final = "Bone marrow smear report"
 NOT_SIGNED: Final = "Not signed: it may still change, and nothing may be concluded from it."
 NOTHING_CONCLUDED: Final = "None yet: the report is not signed."
-SHORT: Final = 24
-NO_RESULT: Final = "regions that influenced a score that is not a result"
-_MARKS: Final = {"class": "○", "indeterminate": "?", "": "!"}
 
 
 def sheet(document: Document) -> dict[str, Any]:
@@ -37,17 +32,17 @@ def sheet(document: Document) -> dict[str, Any]:
         "title": TITLE_OF_MARROW if content["case"]["specimen"] == "marrow" else TITLE,
         "laboratory": {
             "name": content["laboratory"]["name"],
-            "lines": _lines(content["laboratory"]["address"]),
+            "lines": lines_of(content["laboratory"]["address"]),
         },
         "status": _status(document),
-        "running": f"{_short(content['case']['accession_number'])} · patient {_short(content['case']['patient_code'])}",
+        "running": _running(content["case"]),
         "facts": _facts(content["case"]),
-        "note": _paragraphs(content["case"]["note"]),
+        "note": paragraphs_of(content["case"]["note"]),
         "alerts": [dict(alert) for alert in content["alerts"]],
-        "conclusion": _paragraphs(content["conclusion"]) or [[NOTHING_CONCLUDED]],
+        "conclusion": paragraphs_of(content["conclusion"]) or [[NOTHING_CONCLUDED]],
         "summary": _summary(content),
         "leukocytes": _leukocytes(content["leukocytes"]),
-        "images": [_image(one) for one in content["images"]],
+        "images": [image_sheet(one) for one in content["images"]],
         "readers": [_reader(one) for one in content["readers"]],
         "models": [_model(one) for one in content["models"]],
         "limits": list(content["limits"]),
@@ -78,6 +73,11 @@ def _status(document: Document) -> dict[str, str]:
     elif document["amending"]:
         said = f"{said} An amendment is being written and not signed yet.".strip()
     return {"name": status, "word": words[status], "said": said, "watermark": watermark}
+
+
+def _running(case: CasePart) -> str:
+    """For the head of every page."""
+    return f"{shortened(case['accession_number'])} · patient {shortened(case['patient_code'])}"
 
 
 def _facts(case: CasePart) -> list[list[str]]:
@@ -164,91 +164,6 @@ def _beside(count: CountPart, key: str, rate: str) -> str:
     return f"{number} ({per_100:.1f} per 100)" if number and per_100 is not None else str(number)
 
 
-def _image(one: ImagePart) -> dict[str, Any]:
-    outcome = one["outcome"]
-    lines = _outcome_lines(outcome)
-    if one["leukocytes"] is not None:
-        index = "" if one["suspicion"] is None else f"; index of suspicion {one['suspicion']:.2f}"
-        lines.append(["Leukocytes", f"{one['leukocytes']} found whole{index}"])
-    lines.append(["Reader", _review(one["review"])])
-    drawn = "drawn by software, no patient's; " if one["is_drawn"] else ""
-    notes = "".join(f"; {note}" for note in one["notes"])
-    return {
-        "key": str(one["position"]),
-        "head": f"Image {one['position']}",
-        "name": one["name"],
-        "mark": wording.SUSPECTED_MARK if outcome["suspected"] else _MARKS[outcome["kind"]],
-        "tone": "suspect" if outcome["suspected"] else "",
-        "word": outcome["sentence"],
-        "suspected": outcome["suspected"],
-        "lines": lines,
-        "comment": _paragraphs(one["review"]["comment"]) if one["review"] is not None else [],
-        "scope": " ".join(filter(None, [outcome["scope"], outcome["subtype_notice"]])),
-        "caption": _caption(one),
-        "file": f"{drawn}{one['format']}, {one['width']} × {one['height']}{notes}",
-        "sha256": one["sha256"],
-    }
-
-
-def _caption(one: ImagePart) -> str:
-    if not one["saliency"]:
-        return ""
-    words = one["saliency_words"] if one["outcome"]["kind"] == "class" else NO_RESULT
-    return f"{one['saliency_word']}: {words}"
-
-
-def _outcome_lines(outcome: OutcomePart) -> list[list[str]]:
-    lines = []
-    interval = outcome["interval"]
-    if outcome["confidence"] is not None:
-        beside = (
-            "no interval"
-            if interval is None
-            else f"95 % interval {_range(interval['low'], interval['high'])}"
-        )
-        lines.append(["Probability", f"{wording.percent(outcome['confidence'])} ({beside})"])
-    if outcome["confidence_reweighted"] is not None and outcome["malignant_share_here"] is not None:
-        here = outcome["interval_reweighted"]
-        beside = "" if here is None else f" (95 % interval {_range(here['low'], here['high'])})"
-        share = wording.percent(outcome["malignant_share_here"])
-        lines.append(
-            [
-                "Re-weighted",
-                f"{wording.percent(outcome['confidence_reweighted'])}{beside} where {share} are malignant",
-            ]
-        )
-    others = [one for one in outcome["probabilities"] if one["label"] != outcome["label"]]
-    if outcome["kind"] == "class" and others:
-        listed = sorted(others, key=lambda one: -one["probability"])
-        lines.append(
-            ["Others", "; ".join(f"{one['word']} {wording.percent(one['probability'])}" for one in listed)]
-        )
-    lines.append(["Domain", _domain(outcome)] if outcome["domain"]["score"] is not None else ["", ""])
-    if outcome["model"]:
-        lines.append(["Model", outcome["model"]])
-    return [line for line in lines if line[1]]
-
-
-def _domain(outcome: OutcomePart) -> str:
-    domain = outcome["domain"]
-    place = "inside" if domain["inside"] else "outside"
-    if domain["percentile"] is None:
-        return place
-    return f"{place}; {domain['percentile']:.0f} % of held-out fields lie nearer"
-
-
-def _range(low: float, high: float) -> str:
-    return f"{wording.percent(low)} to {wording.percent(high)}"
-
-
-def _review(review: ReviewPart | None) -> str:
-    if review is None:
-        return "not read"
-    blind = f"; before the model's class was shown: {review['blind_word']}" if review["blind_label"] else ""
-    earlier = "" if review["stands"] else "; read before the newest analysis"
-    return f"{review['sentence']} ({review['reader']}, {moment(review['at'])}{blind}{earlier})"
-
-
 def _reader(reader: Any) -> list[str]:
     return [reader["name"], reader["role"], str(reader["images"]), str(reader["cells"])]
 
@@ -281,7 +196,7 @@ def _amendment(content: Content) -> dict[str, Any] | None:
         "head": f"Amends version {amendment['amends']} of {moment(amendment['amends_signed_at'])}, "
         f"signed by {amendment['amends_signer']}",
         "sha256": amendment["amends_sha256"],
-        "reason": _paragraphs(amendment["reason"]),
+        "reason": paragraphs_of(amendment["reason"]),
         "changes": [
             [one["what"], one["old"] or "nothing", one["new"] or "nothing"] for one in amendment["changes"]
         ],
@@ -314,37 +229,3 @@ def _seal(document: Document) -> dict[str, str] | None:
         return None
     link = "" if seal["audit_sequence"] is None else f"link {seal['audit_sequence']}"
     return {"sha256": seal["sha256"], "link": link, "head": seal["audit_head"]}
-
-
-def day(value: str) -> str:
-    """`2026-11-26` as `26 Nov 2026`."""
-    found = date.fromisoformat(value)
-    return f"{found.day} {found:%b %Y}"
-
-
-def moment(value: str | None) -> str:
-    """An ISO time as `26 Nov 2026, 10:20 UTC`."""
-    if not value:
-        return ""
-    found = datetime.fromisoformat(value).astimezone(UTC)
-    return f"{found.day} {found:%b %Y, %H:%M} UTC"
-
-
-def _short(text: str) -> str:
-    """For the head of every page, which has one line; the first page has it whole."""
-    return text if len(text) <= SHORT else f"{text[: SHORT - 1]}…"
-
-
-def _lines(text: str) -> list[str]:
-    return [line for line in (line.strip() for line in text.splitlines()) if line]
-
-
-def _paragraphs(text: str) -> list[list[str]]:
-    """Paragraphs, which empty lines part, each as its lines."""
-    found: list[list[str]] = [[]]
-    for line in text.splitlines():
-        if line.strip():
-            found[-1].append(line.rstrip())
-        elif found[-1]:
-            found.append([])
-    return [lines for lines in found if lines]
