@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import socket
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,23 +16,13 @@ from django.db import DatabaseError, IntegrityError, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from diagnosis import nearest, permissions
+from diagnosis import permissions
 from diagnosis.models import Analysis, ModelVersion, SmearImage, User
-from diagnosis.services import (
-    audit,
-    cells,
-    pipeline,
-    previews,
-    queue,
-    registry,
-    shadow,
-    suspicion,
-    webhooks,
-)
+from diagnosis.services import audit, cells, queue, registry, shadow, webhooks
+from diagnosis.services.analysis_values import AnalysisFailed, values_of
 from diagnosis.services.predictors import CACHE, ModelUnavailable, Predictors
 from diagnosis.services.renewing import renewed
 from diagnosis.services.signed import require_open
-from ml.imaging.reading import UnreadableImage
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +32,6 @@ LONGEST_SECONDS = 600.0
 
 GAVE_UP = "The worker stopped while analysing this image, three times: try again, or tell an administrator."
 UNEXPECTED = "The analysis stopped with an error that was not foreseen: try again, or tell an administrator."
-FILE_GONE = "The stored file of this image can't be read: upload the image again."
-FILE_CHANGED = "The stored file of this image is no longer the one uploaded: upload the image again."
 
 # What `run` did, for the log and the tests.
 DONE, FAILED, NOT_CLAIMED, LOST, WAITING = "done", "failed", "not claimed", "lost", "waiting for a model"
@@ -114,7 +100,7 @@ def run(*, analysis_id: uuid.UUID, predictors: Predictors = CACHE) -> str:
         return NOT_CLAIMED
     with _lease_kept(analysis.pk, claim):
         try:
-            values = _analyse(analysis, version, predictor, predictors)
+            values = values_of(analysis=analysis, version=version, predictor=predictor, predictors=predictors)
         except AnalysisFailed as failure:
             return fail(analysis=analysis, claim=claim, failure=str(failure))
         except DatabaseError:
@@ -123,10 +109,6 @@ def run(*, analysis_id: uuid.UUID, predictors: Predictors = CACHE) -> str:
             logger.exception("Analysis %s failed", analysis.pk)
             return fail(analysis=analysis, claim=claim, failure=UNEXPECTED)
         return _store(analysis, claim, values)
-
-
-class AnalysisFailed(Exception):
-    """An analysis that can't succeed; the text is the sentence the page shows."""
 
 
 def _model_for(analysis: Analysis) -> ModelVersion | None:
@@ -179,72 +161,6 @@ def _lease_kept(analysis_id: uuid.UUID, claim: str) -> Iterator[None]:
     every = lease().total_seconds() / 3
     with renewed(renew, every=every, longest=LONGEST_SECONDS, name=f"lease of analysis {analysis_id}"):
         yield
-
-
-def _analyse(
-    analysis: Analysis, version: ModelVersion, predictor: Any, predictors: Predictors
-) -> dict[str, Any]:
-    """The values of a finished analysis, its cells' among them. Raises AnalysisFailed."""
-    image = analysis.image
-    began = time.perf_counter()
-    try:
-        with image.file.open("rb") as file:
-            data = file.read()
-    except OSError as error:
-        logger.exception("The file of image %s can't be read", image.pk)
-        raise AnalysisFailed(FILE_GONE) from error
-    if hashlib.sha256(data).hexdigest() != image.stored_sha256:
-        logger.error("The file of image %s does not have the hash it was stored with", image.pk)
-        raise AnalysisFailed(FILE_CHANGED)
-    try:
-        judged = pipeline.judge(source=data, predictor=predictor)
-    except UnreadableImage as error:
-        raise AnalysisFailed(str(error)) from error
-    previews_began = time.perf_counter()
-    thumbnail, processed = previews.make(
-        pixels=judged.image.pixels, image=image, preprocessing=predictor.bundle.preprocessing
-    )
-    previews_ms = round((time.perf_counter() - previews_began) * 1000, 1)
-    found = cells.find(image=image, pixels=judged.image.pixels, predictors=predictors)
-    prediction = judged.prediction
-    interval = prediction.confidence_interval or (None, None)
-    return {
-        "thumbnail": thumbnail,
-        "processed": processed,
-        "cells": found,
-        "model_version": version,
-        "outcome": prediction.outcome,
-        "label": prediction.label or "",
-        "top_label": prediction.top_label,
-        "suspected": suspicion.is_suspected(prediction, version, cells=found),
-        "probabilities": prediction.probabilities,
-        "confidence": prediction.confidence,
-        "confidence_low": interval[0],
-        "confidence_high": interval[1],
-        "domain_score": prediction.domain_score,
-        "domain_threshold": prediction.domain_threshold,
-        "domain_percentile": prediction.domain_percentile,
-        "inside_domain": prediction.inside_domain,
-        "reasons": list(prediction.reasons),
-        "quality": prediction.quality.to_dict(),
-        "maps": {method: rounded(values) for method, values in prediction.maps.items()},
-        "embedding": nearest.packed(prediction.embedding),
-        "timings_ms": {
-            **judged.timings_ms,
-            "previews": previews_ms,
-            **(found.timings_ms if found else {}),
-            "total": round((time.perf_counter() - began) * 1000, 1),
-        },
-        "runtime": prediction.runtime,
-        "device": prediction.device,
-        "preprocessing_version": prediction.preprocessing_version,
-        "input_sha256": image.stored_sha256,
-    }
-
-
-def rounded(values: Any) -> list[list[float]]:
-    """A saliency map as lists for JSON; four digits are finer than the 256 steps it is drawn in."""
-    return [[round(float(value), 4) for value in row] for row in values]
 
 
 def _store(analysis: Analysis, claim: str, values: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from django.utils import timezone
 from PIL import Image
 
 from diagnosis.models import Analysis, AuditEvent, SmearImage
-from diagnosis.services import analyze, queue, registry
+from diagnosis.services import analysis_values, analyze, queue, registry
 from diagnosis.services.analyze import DONE, FAILED, LOST, NOT_CLAIMED, WAITING
 from diagnosis.services.predictors import ModelUnavailable, PredictorCache
 from diagnosis.storage import smear_storage
@@ -177,14 +177,14 @@ def test_a_database_that_fails_leaves_the_analysis_to_the_sweep(image, version):
 def test_a_lost_file_fails_with_what_to_do(image, version, predictors, media):
     (media / image.file.name).unlink()
     assert analyze.run(analysis_id=image.newest_analysis_id, predictors=predictors) == FAILED
-    assert newest(image).failure == analyze.FILE_GONE
+    assert newest(image).failure == analysis_values.FILE_GONE
 
 
 def test_a_changed_file_is_not_judged(image, version, predictors, media):
     with (media / image.file.name).open("ab") as file:
         file.write(b"x")
     assert analyze.run(analysis_id=image.newest_analysis_id, predictors=predictors) == FAILED
-    assert newest(image).failure == analyze.FILE_CHANGED
+    assert newest(image).failure == analysis_values.FILE_CHANGED
 
 
 # --- the model is away
