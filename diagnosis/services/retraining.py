@@ -18,7 +18,7 @@ from django.conf import settings
 
 from diagnosis import wording
 from diagnosis.models import ModelVersion, Training, User
-from diagnosis.services import retraining_data, retraining_site, sites, trainings
+from diagnosis.services import retraining_data, retraining_site, sites, training_folder, trainings
 from diagnosis.services.retraining_data import Prepared
 from diagnosis.services.retraining_request import (
     RetrainProblem,
@@ -80,16 +80,16 @@ def retrain(*, request: RetrainRequest, observer: Observer, actor: User | None =
     if prepared.start.bundle is not None and not prepared.adapts:
         # By its folder: whoever goes on after a promotion starts where this one did.
         request = replace(request, start=str(prepared.start.bundle.path.resolve()))
-    work = trainings.work_folder(request.name)
+    work = training_folder.work_folder(request.name)
     site = prepared.site
     if request.site and site is None and prepared.laboratory is not None:
         site = sites.site_named(laboratory=prepared.laboratory, name=request.site)
         observer.say(f"{site} is a new site of {prepared.laboratory}.")
-    lock = trainings.WorkLock(work)
+    lock = training_folder.WorkLock(work)
     lock.take()
     try:
         for leftover in work.iterdir():  # of a training whose row was never made
-            if leftover.name != trainings.LOCK:
+            if leftover.name != training_folder.LOCK:
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         retraining_data.store(prepared, work)
         training = trainings.begin(
@@ -121,7 +121,7 @@ def resume(
     work = Path(training.work)
     if not work.is_dir():
         raise RetrainProblem(f"The work folder of {training.name} is gone: start anew without --resume.")
-    lock = trainings.WorkLock(work)
+    lock = training_folder.WorkLock(work)
     lock.take()
     try:
         with _in_words(work):

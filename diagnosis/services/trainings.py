@@ -6,26 +6,21 @@ process is gone is taken over by whoever wants to train next, or go on with it.
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import json
 import logging
 import math
-import os
-import socket
 import threading
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.utils import timezone
 
 from diagnosis.models import Laboratory, ModelVersion, Site, Training, User
 from diagnosis.services import audit
-from ml.cache import cache_dir
+from diagnosis.services.training_folder import TrainingRefused, is_abandoned
 
 logger = logging.getLogger(__name__)
 
@@ -36,66 +31,13 @@ BEAT_SECONDS = 5.0
 DEAD_AFTER = timedelta(seconds=60)
 """Silence after which a training elsewhere counts as dead. One on this machine is known by its lock."""
 
-LOCK = "lock"
 UNFINISHED = (Training.State.RUNNING, Training.State.STOPPED, Training.State.FAILED)
 VANISHED = "Its process ended without a word."
 
 
-class TrainingRefused(Exception):
-    """A training that can't begin or go on now; the text is one sentence for the administrator."""
-
-
-def work_folder(name: str) -> Path:
-    """Where a training called `name` keeps what it did: one of this database alone.
-
-    Installations on a machine may share a cache, and each counts its trainings from the same number.
-    """
-    where = {key: str(connection.settings_dict.get(key, "")) for key in ("HOST", "PORT", "NAME")}
-    mark = hashlib.sha256(json.dumps(where).encode()).hexdigest()[:8]
-    return cache_dir() / "retrain" / f"{name}-{mark}"
-
-
-class WorkLock:
-    """Holds a training's work folder for one process; the system lets go of it however the process ends."""
-
-    def __init__(self, work: Path) -> None:
-        self._path = work / LOCK
-        self._file: IO[str] | None = None
-
-    def take(self) -> None:
-        """Raises TrainingRefused when another process has it."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        file = self._path.open("a+", encoding="utf-8")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            raise TrainingRefused(
-                f"Another process is at work in {self._path.parent}: wait for it, or stop it with Ctrl-C."
-            ) from None
-        file.truncate(0)
-        file.write(f"{socket.gethostname()} {os.getpid()}\n")
-        file.flush()
-        self._file = file
-
-    def release(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-
 def is_dead(training: Training) -> bool:
     """Whether the process of a running training is gone: its lock is free here, or its beat is old."""
-    if timezone.now() - training.beat_at > DEAD_AFTER:
-        return True
-    try:
-        with (Path(training.work) / LOCK).open("r+", encoding="utf-8") as file:
-            if file.read().partition(" ")[0] != socket.gethostname():
-                return False  # locks of another machine may not be seen from here
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # no such file here, or held
-        return False
-    return True
+    return timezone.now() - training.beat_at > DEAD_AFTER or is_abandoned(Path(training.work))
 
 
 def refuse_second(*, task: str) -> None:

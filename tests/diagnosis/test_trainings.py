@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from diagnosis.models import AuditEvent, Training
 from diagnosis.services import trainings
-from diagnosis.services.trainings import TrainingRefused, WorkLock
+from diagnosis.services.training_folder import TrainingRefused, WorkLock, work_folder
 
 pytestmark = pytest.mark.django_db
 
@@ -65,10 +65,10 @@ def test_the_lock_of_another_machine_proves_nothing(begin, tmp_path):
 
 
 def test_installations_that_share_a_cache_do_not_share_a_training(monkeypatch):
-    mine = trainings.work_folder("field-2")
-    assert trainings.work_folder("field-2") == mine
+    mine = work_folder("field-2")
+    assert work_folder("field-2") == mine
     monkeypatch.setitem(connection.settings_dict, "NAME", "another")
-    assert trainings.work_folder("field-2") != mine
+    assert work_folder("field-2") != mine
 
 
 def test_a_folder_is_worked_in_by_one_process(tmp_path):

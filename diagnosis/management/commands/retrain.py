@@ -19,7 +19,7 @@ from diagnosis.management.training_display import JsonLines, Screen
 from diagnosis.models import Training, User
 from diagnosis.services import retraining, retraining_site
 from diagnosis.services.retraining_request import RetrainProblem, RetrainRequest
-from diagnosis.services.trainings import TrainingRefused
+from diagnosis.services.training_folder import TrainingRefused
 from ml.tasks import FIELD, TASKS
 
 INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143}
