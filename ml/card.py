@@ -11,23 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from ml.bundle import Bundle, read_bundle
-from ml.evaluation.evidence import Evidence, GateRow, Section, read_evidence
+from ml.evaluation.evidence import Evidence, read_evidence
+from ml.evaluation.evidence_tables import evidence_markdown
 from ml.evaluation.intervals import Figure
-from ml.evaluation.saliency_words import methods_words, on_leukocytes, saliency_verdicts
-from ml.evaluation.words import SALIENCY_METRICS
+from ml.evaluation.readme_marks import write_between
+from ml.evaluation.saliency_words import on_leukocytes
 
 BEGIN = "<!-- evidence: begin (written by `python -m ml.card`) -->"
 END = "<!-- evidence: end -->"
-
-COLUMNS = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "f1_macro": "F1, macro",
-    "auroc_malignant": "AUROC malignant",
-    "ece": "ECE",
-    "coverage": "coverage",
-}
-
 
 DATA = {
     "taleqani-all": "fields of Taleqani Hospital, Tehran (Aria et al. 2021, DOI 10.34740/KAGGLE/DSV/2175623; "
@@ -43,86 +34,6 @@ DATA = {
     "reviews": "images of the laboratory's own cases, labelled by the reviews of its readers; a case is a group.",
 }
 """What is known of the data sets by name; of others, their name is all that a bundle keeps."""
-
-STANDING = "standing block split"
-SUMMARY = {
-    "coverage": "coverage (given a class)",
-    "risk": "risk (wrong among those)",
-    "sensitivity_malignant": "sensitivity for malignant, gate ignored",
-    "specificity_malignant": "specificity for malignant, gate ignored",
-    "malignant_not_called": "malignant images called benign, of all",
-    "ece_before_scaling": "ECE before temperature scaling",
-}
-
-
-def evidence_markdown(evidence: Evidence) -> str:
-    """The tables of figures, each with its split, n and 95 % interval."""
-    if not evidence.sections:
-        return "Nothing has been measured: the data held no test image."
-    first = evidence.sections[0]
-    parts = [
-        _preface(first),
-        _comparison([*evidence.sections, *evidence.repainted, *evidence.baselines, *evidence.ablations]),
-    ]
-    if evidence.sites:
-        parts += ["By site:", _comparison(evidence.sites)]
-    if "coverage" in first:
-        parts += ["The model with its gate, on the same test images:", _named(first, SUMMARY)]
-    if evidence.gate:
-        parts += [
-            "The gate, its limits set on none of these. *Turned away* is the share that gets no class; *outside the "
-            "domain* counts the gate alone, without the checks of shape and quality:",
-            _gate(evidence.gate),
-        ]
-    if any(row.name == "pbc-acevedo" for row in evidence.gate):
-        parts.append(
-            "How the gate came about: its two views, their neighbours and dimensions, and the share of validation "
-            "fields to keep (0.97) were settled on an interim network, looking at `deepapl-discovery`, at zoomed, "
-            "blurred, tiled and colour-swapped validation fields, and, in the same table, at the share kept of this "
-            "test part. The limits come from the validation part of the shipped network alone."
-        )
-    if evidence.runtimes:
-        parts.append(
-            "Runtimes, on the shipped files: "
-            + "; ".join(
-                f"{row.runtime} gives the class of {row.against} on {row.classes_equal} of {row.n} test images, "
-                f"probabilities within {row.largest_difference:.4f}"
-                for row in evidence.runtimes
-            )
-            + "."
-        )
-    if evidence.saliency:
-        parts += saliency_markdown(evidence.saliency)
-    return "\n\n".join(parts)
-
-
-def saliency_markdown(figures: Sequence[Figure]) -> list[str]:
-    """Whether the saliency is true: what the measurements mean in sentences, then the measurements."""
-    first = figures[0]
-    lines = ["| | |", "|---|---|"]
-    lines += [f"| {SALIENCY_METRICS.get(one.name, one.name)} | {_words(one)} |" for one in figures]
-    return [
-        f"Is the saliency true? {methods_words(figures)}; {first.split}, from {first.groups} groups. "
-        + " ".join(saliency_verdicts(figures)),
-        "\n".join(lines),
-    ]
-
-
-def _preface(first: Section) -> str:
-    if first.split.startswith(STANDING):
-        return (
-            "Intervals are 95 %: bootstrap over whole blocks, or Wilson's (w) where every resample agrees: over images "
-            "(for averages and areas those of the rarest class), which takes them as independent. Coverage is the "
-            "share given a class; all other columns count every image, the gate ignored. "
-            f"{first.data}; standing split: every fifth block of 37 consecutive file numbers of each class tests. "
-            f"n = {first.n} test images in {first.groups} blocks (the random split has its own, stated)."
-        )
-    return (
-        "Intervals are 95 %: bootstrap over whole groups, or Wilson's (w) where every resample agrees: over images "
-        "(for averages and areas those of the rarest class), which takes them as independent. Coverage is the "
-        f"share given a class; all other columns count every image, the gate ignored. {first.data}; {first.split}. "
-        f"n = {first.n} images in {first.groups} groups."
-    )
 
 
 def card_markdown(bundle: Bundle, evidence: Evidence) -> str:
@@ -300,42 +211,7 @@ def _saliency_limit(figures: Sequence[Figure], task: str) -> str:
 
 def write_into_readme(readme: Path, evidence: Evidence) -> None:
     """Replace what stands between the two marks; ValueError where the marks are missing."""
-    text = readme.read_text(encoding="utf-8")
-    before, found, rest = text.partition(BEGIN)
-    _, ended, after = rest.partition(END)
-    if not found or not ended:
-        raise ValueError(f"{readme} has no place for the evidence: it lacks {BEGIN} and {END}.")
-    readme.write_text(f"{before}{BEGIN}\n\n{evidence_markdown(evidence)}\n\n{END}{after}", encoding="utf-8")
-
-
-def _words(figure: Figure, digits: int = 3) -> str:
-    if not figure.defined:
-        return "not defined"
-    mark = " w" if figure.method == "wilson" else ""
-    return f"{figure.value:.{digits}f} ({figure.low:.{digits}f} to {figure.high:.{digits}f}){mark}"
-
-
-def _comparison(sections: Sequence[Section]) -> str:
-    lines = [f"| | split, n | {' | '.join(COLUMNS.values())} |", f"|---|---|{'---|' * len(COLUMNS)}"]
-    for section in sections:
-        cells = [_words(section[name]) if name in section else "" for name in COLUMNS]
-        split = section.split.removesuffix(", test part")
-        lines.append(f"| {section.name} | {split}, {section.n} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _named(section: Section, names: dict[str, str]) -> str:
-    lines = ["| | |", "|---|---|"]
-    lines += [f"| {words} | {_words(section[name])} |" for name, words in names.items() if name in section]
-    return "\n".join(lines)
-
-
-def _gate(rows: Sequence[GateRow]) -> str:
-    lines = ["| images of | n | turned away | outside the domain |", "|---|---|---|---|"]
-    for row in rows:
-        outside = (row.n - row.inside_domain) / row.n
-        lines.append(f"| {row.name} | {row.n} | {_words(row.turned_away)} | {outside:.3f} |")
-    return "\n".join(lines)
+    write_between(readme, evidence_markdown(evidence), begin=BEGIN, end=END)
 
 
 def main() -> None:

@@ -31,6 +31,7 @@ from ml.cells.apl import (
 from ml.cells.counting import Counted, Differential, differential
 from ml.data.cells import DEEPAPL
 from ml.evaluation.predictions import read_predictions_csv
+from ml.evaluation.readme_marks import show_or_write
 
 BEGIN: Final = "<!-- apl: begin (written by `python -m ml.evaluation.apl_rule`) -->"
 END: Final = "<!-- apl: end -->"
@@ -249,15 +250,7 @@ def main() -> None:
         bundle=arguments.bundle.name,
         most=most_of_a_class(arguments.data),
     )
-    if arguments.readme is None:
-        print(text)
-        return
-    page = arguments.readme.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    _, sign, after = rest.partition(END)
-    if not sign:
-        raise SystemExit(f"{arguments.readme} lacks the marks of the tables.")
-    arguments.readme.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+    show_or_write(text, arguments.readme, begin=BEGIN, end=END)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ml.calibration import wilson_interval
+from ml.evaluation.readme_marks import show_or_write
 
 BEGIN: Final = "<!-- cells: begin (written by `python -m ml.evaluation.cell_evidence_table`) -->"
 END: Final = "<!-- cells: end -->"
@@ -123,15 +124,7 @@ def main() -> None:
     parser.add_argument("--readme", type=Path, help="write the tables into this README, between their marks")
     arguments = parser.parse_args()
     text = markdown(json.loads((arguments.bundle / "evidence" / "cells.json").read_text()))
-    if arguments.readme is None:
-        print(text)
-        return
-    page = arguments.readme.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    _, sign, after = rest.partition(END)
-    if not sign:
-        raise SystemExit(f"{arguments.readme} lacks the marks of the tables.")
-    arguments.readme.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+    show_or_write(text, arguments.readme, begin=BEGIN, end=END)
 
 
 if __name__ == "__main__":

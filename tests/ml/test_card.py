@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from ml.calibration import softmax
-from ml.card import BEGIN, END, card_markdown, evidence_markdown, saliency_markdown, write_into_readme
+from ml.card import BEGIN, END, card_markdown, write_into_readme
 from ml.evaluation.evidence import Evidence, make_section
+from ml.evaluation.evidence_tables import evidence_markdown, saliency_markdown
 from ml.evaluation.intervals import Figure
 from ml.evaluation.metrics import Judged
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from ml.bundle import SHIPPED, read_bundle
-from ml.card import BEGIN, END, card_markdown, evidence_markdown
+from ml.card import BEGIN, END, card_markdown
 from ml.data.manifest import load_manifest
 from ml.drawing import draw_field
 from ml.evaluation.evidence import read_evidence
+from ml.evaluation.evidence_tables import evidence_markdown
 from ml.evaluation.predictions import read_predictions_csv
 from ml.evaluation.words import ABSTAINING_METRICS, CLASS_METRICS, PER_CLASS, SALIENCY_METRICS
 from ml.imaging.reading import read_image

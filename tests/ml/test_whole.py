@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from ml.bundle import Bundle, read_bundle
-from ml.card import card_markdown, evidence_markdown
+from ml.card import card_markdown
 from ml.data.manifest import Manifest
 from ml.evaluation import cascade, search_plots, whole
 from ml.evaluation.cascade import STAGES
 from ml.evaluation.evidence import read_evidence
+from ml.evaluation.evidence_tables import evidence_markdown
 from ml.evaluation.faithfulness import Faithfulness
 from ml.evaluation.predictions import EvaluationError, read_predictions_csv
 from ml.evaluation.whole import add_faithfulness, write_whole_evidence
