@@ -13,6 +13,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 from ml.data.cells import CNMC, DEEPAPL, FOLDS, PBC, load_cells
 from ml.evaluation.cell_figures import JOINED, cell_figures, joined_figures
 from ml.evaluation.cell_heads import HEADS, RIDGES, choose_ridge, cross_fitted, fit_head, source_told
+from ml.evaluation.cell_measuring import Study
 from ml.evaluation.cell_pictures import (
     BASELINE,
     SPOILT,
@@ -24,7 +25,7 @@ from ml.evaluation.cell_pictures import (
     crops_of,
     measurements,
 )
-from ml.evaluation.cell_study import Study, _best, run
+from ml.evaluation.cell_study import _best, run
 from ml.evaluation.cell_table import markdown
 from ml.tasks import CELL
 
