@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from diagnosis import wording
+from diagnosis.management.bundle_arguments import add_bundle, add_runtime
 from diagnosis.management.progress import progress_bar
 from diagnosis.models import ModelVersion
 from diagnosis.services import pipeline, predictors
@@ -122,18 +123,14 @@ class Command(BaseCommand):
             default=FIELD,
             help="what the pictures show: fields (default), or one cell each, judged in the middle",
         )
-        parser.add_argument(
-            "--bundle", metavar="B", help="bundle folder, or its name (default: the active one)"
-        )
+        add_bundle(parser)
         parser.add_argument(
             "--cell-bundle", metavar="B", help="the same for leukocytes (default: the active one, if any)"
         )
         parser.add_argument(
             "--json", action="store_true", help="print one JSON object a line instead of a table"
         )
-        parser.add_argument(
-            "--runtime", choices=("auto", "openvino", "tensorflow"), help="instead of the settings'"
-        )
+        add_runtime(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         files = list(find_files(options["paths"]))

@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 
 from diagnosis import wording
+from diagnosis.management.bundle_arguments import add_bundle, add_runtime, add_task
 from diagnosis.management.progress import progress_bar
 from diagnosis.services import predictors
 from ml.data.labelled import load_labelled
@@ -22,7 +23,6 @@ from ml.evaluation.html_report import report_html
 from ml.evaluation.intervals import RESAMPLES
 from ml.evaluation.predictions import EvaluationError, write_predictions_csv
 from ml.evaluation.run import SEED, Evaluated, Request, evaluate, evidence_plots, left_out_words, write_plots
-from ml.tasks import FIELD, TASKS
 
 # Tables are measured for this many columns where the output is no terminal.
 PLAIN_WIDTH = 140
@@ -40,15 +40,8 @@ class Command(BaseCommand):
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument(
-            "--bundle", metavar="B", help="bundle folder, or its name (default: the active one)"
-        )
-        parser.add_argument(
-            "--task",
-            choices=sorted(TASKS),
-            default=FIELD.name,
-            help="whose active version, where no bundle is named (default %(default)s)",
-        )
+        add_bundle(parser)
+        add_task(parser)
         parser.add_argument(
             "--data", metavar="DIR_OR_MANIFEST", required=True, type=Path, help="labelled images"
         )
@@ -90,9 +83,7 @@ class Command(BaseCommand):
             help="also fit the baselines on the bundle's training images, which the data must hold, and "
             "judge the same images with them",
         )
-        parser.add_argument(
-            "--runtime", choices=("auto", "openvino", "tensorflow"), help="instead of the settings'"
-        )
+        add_runtime(parser)
         parser.add_argument(
             "--compare-runtime",
             choices=("openvino", "tensorflow"),

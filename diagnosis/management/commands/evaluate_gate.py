@@ -9,6 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from diagnosis import wording
+from diagnosis.management.bundle_arguments import add_bundle, add_runtime, add_task
 from diagnosis.management.commands.evaluate import report_console
 from diagnosis.management.progress import progress_bar
 from diagnosis.services import predictors
@@ -25,7 +26,7 @@ from ml.evaluation.gates import (
 )
 from ml.evaluation.predictions import EvaluationError
 from ml.evaluation.run import SEED
-from ml.tasks import CELL, FIELD, TASKS
+from ml.tasks import CELL, FIELD
 
 
 class Command(BaseCommand):
@@ -40,15 +41,8 @@ class Command(BaseCommand):
         parser.add_argument(
             "folders", nargs="*", metavar="NAME=DIR", help="images below a folder, under a name for the table"
         )
-        parser.add_argument(
-            "--bundle", metavar="B", help="bundle folder, or its name (default: the active one)"
-        )
-        parser.add_argument(
-            "--task",
-            choices=sorted(TASKS),
-            default=FIELD.name,
-            help="whose active version, where no bundle is named (default %(default)s)",
-        )
+        add_bundle(parser)
+        add_task(parser)
         parser.add_argument(
             "--drawn",
             metavar="N",
@@ -68,9 +62,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--include-seen", action="store_true", help="count images of the bundle's training too"
         )
-        parser.add_argument(
-            "--runtime", choices=("auto", "openvino", "tensorflow"), help="instead of the settings'"
-        )
+        add_runtime(parser)
         parser.add_argument("--seed", type=int, default=SEED, help="of all draws (default %(default)s)")
         parser.add_argument(
             "--json", metavar="FILE", help="write everything as JSON ('-' for standard output)"

@@ -9,6 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from diagnosis.management.bundle_arguments import add_bundle, add_runtime
 from diagnosis.services import predictors
 
 
@@ -20,12 +21,8 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
-        parser.add_argument(
-            "--bundle", metavar="B", help="bundle folder, or its name (default: the active one)"
-        )
-        parser.add_argument(
-            "--runtime", choices=("auto", "openvino", "tensorflow"), help="instead of the settings'"
-        )
+        add_bundle(parser)
+        add_runtime(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         from ml.runtimes import describe_runtimes
