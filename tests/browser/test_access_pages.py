@@ -10,12 +10,10 @@ from typing import Any
 import pytest
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal import auth as totp
-from django.contrib.sessions.models import Session
 from playwright.sync_api import expect
 
-from diagnosis.middleware_access import ACTIVE_AT
 from diagnosis.models import AuditEvent, Laboratory, User
-from tests.browser.conftest import Person
+from tests.browser.conftest import Person, fall_asleep
 from tests.diagnosis.conftest import PASSWORD
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -111,16 +109,6 @@ def test_a_passkey_is_added_and_lets_in_alone(at_localhost: Person, cast: Any) -
     page.get_by_role("button", name="Remove").click()
     expect(page.get_by_text("Your passkey is removed.")).to_be_visible()
     assert not Authenticator.objects.exists()
-
-
-def fall_asleep() -> None:
-    """Let every session's last work lie an hour ago."""
-    for held in Session.objects.all():
-        store = held.get_session_store_class()(held.session_key)
-        store[ACTIVE_AT] = time.time() - 3600
-        for record in store.get("account_authentication_methods", []):
-            record["at"] -= 3600
-        store.save()
 
 
 def test_a_screen_that_locks_keeps_what_was_typed(sit_down: Callable[..., Person], cast: Any) -> None:

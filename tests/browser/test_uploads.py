@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from django.contrib.sessions.models import Session
 from PIL import Image
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from diagnosis.models import Case, SmearImage
 from ml.drawing import draw_field
-from tests.browser.conftest import Person, log_in
+from tests.browser.conftest import Person, fall_asleep, log_in
+from tests.diagnosis.conftest import PASSWORD
 
 pytestmark = [
     pytest.mark.browser,
@@ -139,15 +140,72 @@ def test_an_interrupted_upload_can_be_tried_again(tina: Person, case: Case) -> N
     expect(tina.page.locator("a.frame")).to_have_count(1)
 
 
-def test_an_ended_session_loses_no_file(tina: Person, cast: Any, case: Case, live_server: Any) -> None:
-    tina.goto(f"/cases/{case.pk}")
+def end_sessions(route: Route) -> None:
+    """The session ends while a request is on its way."""
     Session.objects.all().delete()
-    tina.drop([("a.png", field(1))])
-    expect(line(tina, "a.png")).to_contain_text("log in in another tab")
+    route.continue_()
 
-    log_in(tina.page.context, cast.technician, live_server.url)
-    tina.page.get_by_role("button", name="Try again: a.png").click()
-    expect(tina.page.locator("a.frame")).to_have_count(1)
+
+def test_an_ended_session_loses_no_file(tina: Person, cast: Any, case: Case) -> None:
+    """It ends while files are on their way: the page stays, though it polls, and all go on after one button."""
+    page = tina.page
+    tina.goto(f"/cases/{case.pk}")
+    tina.drop([("a.png", field(1))])
+    expect(page.locator("a.frame")).to_have_count(1)
+    page.evaluate("window.sameDocument = true")
+    page.route("**/images", end_sessions)
+    tina.drop([(f"{seed}.png", field(seed)) for seed in range(2, 7)])
+    expect(page.get_by_role("alert").filter(has_text="Your session has ended")).to_be_visible()
+    expect(page.locator(".uploadsum span")).to_have_text("1 of 6 files uploaded, 5 not sent yet")
+    assert tina.polls(2500) >= 1  # and none of them leaves the page
+    assert page.evaluate("window.sameDocument")
+    sent = [url for url in tina.asked if url.endswith("/images")]
+    assert len(sent) <= 3  # the first one, and the two that were on their way when the session ended
+
+    page.unroute("**/images")
+    page.get_by_role("button", name="Go on").click()
+    expect(page.get_by_role("alert").filter(has_text="Your session has ended")).to_be_visible()
+    with page.expect_popup() as other:
+        page.get_by_role("link", name="Log in again in a new tab").click()
+    other.value.fill("#id_username", "tina")
+    other.value.fill("#id_password", PASSWORD)
+    other.value.get_by_role("button", name="Log in", exact=True).click()
+    expect(other.value.get_by_role("heading", name="Worklist")).to_be_visible()
+    other.value.close()
+    page.get_by_role("button", name="Go on").click()
+    expect(page.locator(".uploadsum span")).to_have_text("6 of 6 files uploaded")
+    expect(page.locator("a.frame")).to_have_count(6)
+    expect(page.get_by_role("alert").filter(has_text="Your session has ended")).to_have_count(0)
+    assert page.evaluate("window.sameDocument")
+
+
+def test_a_screen_that_locks_during_an_upload_loses_no_file(tina: Person, case: Case) -> None:
+    page = tina.page
+    tina.goto(f"/cases/{case.pk}")
+    fall_asleep()
+    tina.drop([(f"{seed}.png", field(seed)) for seed in range(1, 4)])
+    cover = page.get_by_role("dialog", name="The screen is locked")
+    expect(page.locator(".uploadsum span")).to_have_text("0 of 3 files uploaded, 3 not sent yet")
+    cover.get_by_label("Password").fill(PASSWORD)
+    cover.get_by_role("button", name="Unlock").click()
+    expect(page.locator("a.frame")).to_have_count(3)
+
+
+def test_a_case_opened_after_the_session_ended_keeps_its_fields_and_files(
+    tina: Person, cast: Any, live_server: Any
+) -> None:
+    page = tina.page
+    tina.goto("/cases/new")
+    fill(tina)
+    tina.drop([("a.png", field(1))])
+    Session.objects.all().delete()
+    page.click("button[type=submit]")
+    expect(page.get_by_role("alert").filter(has_text="Your session has ended")).to_be_visible()
+
+    log_in(page.context, cast.technician, live_server.url)
+    page.get_by_role("button", name="Go on").click()
+    expect(page.locator("a.frame")).to_have_count(1)
+    assert Case.objects.get().accession_number == "26-1"
 
 
 def test_a_file_that_is_too_large_is_not_sent(tina: Person, case: Case) -> None:

@@ -248,6 +248,7 @@ if (tray) {
   });
   tray.addEventListener("leukoscope:drag", () => show(true));
   tray.addEventListener("leukoscope:uploaded", refreshLive);
+  tray.addEventListener("leukoscope:uploads-held", () => show(true));
   tray.addEventListener("leukoscope:uploads-ended", ({ detail }) => {
     if (!detail.refused && !detail.broken) show(false);
   });

@@ -1,8 +1,9 @@
 // The screen that locks: when nobody has worked for as long as the laboratory allows, the page is covered until the
 // password is given. It is covered, and never left: what was typed is still there.
-import { goToLogin } from "./net.js";
+import { goToLogin } from "./login.js";
 
 const root = document.documentElement;
+const SESSION_ENDED = "Your session has ended: log in again in a new tab, then unlock here. Nothing is lost.";
 let deadline = Infinity;
 let timer = 0;
 let token = "";
@@ -61,7 +62,11 @@ async function tryPassword(password) {
     headers: { "X-Requested-With": "leukoscope" },
     body,
   });
-  if (response.redirected || response.status === 401) goToLogin(); // the session has ended, or has no password
+  if (response.redirected || response.status === 401) {
+    goToLogin(); // the session has ended, or has no password
+    token = "";
+    return SESSION_ENDED; // read where the page must stay, and stays covered
+  }
   if (response.ok) return "";
   if (response.status === 429) return "Too many tries: wait a minute, then try again.";
   const answer = await response.json().catch(() => ({}));

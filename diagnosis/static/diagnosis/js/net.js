@@ -1,19 +1,13 @@
 // How our scripts talk to the server: one fetch that says it is a script, and one answer to a session that ended.
 
 import { locked } from "./lock.js";
+import { goToLogin } from "./login.js";
 
-/** Raised when the session has ended; the browser is already on its way to the log-in page. */
+/** Raised when the session has ended; the browser is on its way to the log-in page, or the page says why it is not. */
 export class LoggedOut extends Error {}
 
 /** A sentence for every way a request can fail without an answer of ours. */
 export const UNREACHABLE = "The server can't be reached; nothing was lost. Check the network and try again.";
-
-/** Send the reader to the log-in page and bring her back to where she is now. */
-export function goToLogin() {
-  const login = document.documentElement.dataset.login;
-  const here = location.pathname + location.search;
-  location.assign(`${login}?next=${encodeURIComponent(here)}`);
-}
 
 /**
  * fetch() with the header that makes our views answer with a fragment instead of a page.

@@ -1,5 +1,7 @@
 // What every page does: dialogs, and no polling while nobody looks.
 
+import { mayLeave } from "./login.js";
+
 document.addEventListener("click", (event) => {
   const opener = event.target.closest("[data-opens]");
   if (opener) {
@@ -29,4 +31,10 @@ document.addEventListener("htmx:sendError", (event) => {
 document.addEventListener("htmx:beforeOnLoad", (event) => {
   const live = event.target.closest?.("[data-live]");
   if (live) delete live.dataset.offline;
+});
+
+// A poll that finds the session ended would leave for the log-in page, whatever is on this one.
+document.addEventListener("htmx:beforeOnLoad", (event) => {
+  const { xhr } = event.detail;
+  if (xhr.status === 401 && xhr.getResponseHeader("HX-Redirect") && !mayLeave()) event.preventDefault();
 });

@@ -1,11 +1,12 @@
 // Uploads: a drop zone, a line for each file with its progress and outcome, two files on their way at a time.
-// A refused file gets the server's sentence and the others go on; a broken connection gets a button to try again.
+// A refused file gets the server's sentence and the others go on; a broken connection gets a button to try again. When
+// the session ends or the screen locks, what is not sent yet waits on the list, and goes on when somebody is back.
 
 import { carriesFiles, chosenFiles, droppedFiles } from "./dropped.js";
+import { locked } from "./lock.js";
 import { UNREACHABLE, announce, parseFragment, refreshToken } from "./net.js";
 
 const AT_ONCE = 2;
-const LOGGED_OUT = "Your session has ended; log in in another tab, then try again.";
 const MARKS = { waiting: "", sending: "", done: "○", refused: "!", broken: "!" };
 
 const size = (bytes) =>
@@ -58,7 +59,10 @@ class Upload {
     }
   }
 
-  /** Send the file; resolves when its outcome is on the page. */
+  /**
+   * Send the file; resolves when its outcome is on the page, with "ended" or "locked" where it waits for somebody to
+   * log in again or to unlock the screen, else with "".
+   */
   send(url, token) {
     const bar = document.createElement("progress");
     bar.max = this.file.size || 1;
@@ -79,13 +83,12 @@ class Upload {
       });
       const broken = () => {
         this.set("broken", UNREACHABLE);
-        resolve();
+        resolve("");
       };
       xhr.addEventListener("error", broken);
       xhr.addEventListener("abort", broken);
       xhr.addEventListener("load", () => {
-        this.#finish(xhr);
-        resolve();
+        resolve(this.#finish(xhr));
       });
       const body = new FormData();
       body.append("files", this.file);
@@ -95,10 +98,14 @@ class Upload {
 
   #finish(xhr) {
     const message = xhr.response?.message;
+    if (xhr.status === 401) {
+      this.set("waiting", "not sent yet");
+      return xhr.response?.locked ? "locked" : "ended";
+    }
     if (xhr.status === 201) this.set("done", message);
-    else if (xhr.status === 401) this.set("broken", LOGGED_OUT);
     else if (message && xhr.status < 500) this.set("refused", message);
     else this.set("broken", "The server could not take this file; try again.");
+    return "";
   }
 }
 
@@ -108,14 +115,22 @@ export class UploadList {
   #url;
   #uploads = [];
   #sending = 0;
+  #held = null; // what goes on when somebody is back; null: nobody is waited for
 
   constructor(form) {
     this.#form = form;
     this.#url = form.dataset.upload;
     this.list = form.querySelector(".uploads");
     this.summary = form.querySelector(".uploadsum");
+    this.notice = form.querySelector(".uploadheld");
+    this.notice.querySelector("button").addEventListener("click", () => this.#goOn());
     addEventListener("beforeunload", (event) => {
       if (this.#sending || (this.#url && this.#waiting.length)) event.preventDefault();
+    });
+    document.addEventListener("leukoscope:logged-out", (event) => {
+      if (!this.#sending && !this.#waiting.length && !this.#how("broken")) return;
+      event.preventDefault();
+      this.hold("ended");
     });
   }
 
@@ -150,6 +165,32 @@ export class UploadList {
     this.#advance();
   }
 
+  /**
+   * Send nothing more until somebody is back: who has unlocked the screen ("locked") or, logged in again elsewhere, has
+   * said so ("ended"). Then `resume` is called, if it is given, and the list goes on.
+   */
+  async hold(why, resume = () => {}) {
+    const before = this.#held;
+    this.#held = resume;
+    if (why === "locked") {
+      if (before) return; // waited for already
+      await locked();
+      return this.#goOn();
+    }
+    this.notice.hidden = false;
+    this.#summarise();
+    this.#emit("uploads-held");
+  }
+
+  async #goOn() {
+    const resume = this.#held ?? (() => {});
+    this.notice.hidden = true;
+    await refreshToken(this.#form);
+    this.#held = null;
+    resume();
+    this.#advance();
+  }
+
   async #again(upload) {
     await refreshToken(this.#form);
     upload.set("waiting", "waiting");
@@ -157,13 +198,14 @@ export class UploadList {
   }
 
   #advance() {
-    while (this.#url && this.#sending < AT_ONCE) {
+    while (this.#url && !this.#held && this.#sending < AT_ONCE) {
       const upload = this.#waiting[0];
       if (!upload) break;
       this.#sending += 1;
       const token = this.#form.elements.namedItem("csrfmiddlewaretoken").value;
-      upload.send(this.#url, token).then(() => {
+      upload.send(this.#url, token).then((why) => {
         this.#sending -= 1;
+        if (why) this.hold(why);
         if (upload.state === "done") this.#emit("uploaded");
         this.#advance();
         if (!this.#sending && !this.#waiting.length) this.#ended();
@@ -183,6 +225,7 @@ export class UploadList {
     const parts = [this.#url ? `${done} of ${count(total, "file")} uploaded` : `${count(total, "file")} chosen`];
     if (refused) parts.push(`${refused} refused`);
     if (broken) parts.push(`${broken} interrupted`);
+    if (this.#url && this.#held) parts.push(`${this.#waiting.length} not sent yet`);
     this.summary.querySelector("span").textContent = parts.join(", ");
   }
 
@@ -256,10 +299,15 @@ export function openCaseFirst(form, list) {
         body,
         headers: { Accept: "application/json", "X-Requested-With": "leukoscope" },
       });
-      if (response.status === 401 || response.status === 403) {
-        // The chosen files would be lost with the page, so it stays; the next try comes with a fresh token.
+      // The chosen files would be lost with the page, so it stays; the next try comes with a fresh token.
+      if (response.status === 401) {
+        const answer = await response.json().catch(() => ({}));
+        list.hold(answer.locked ? "locked" : "ended", () => form.requestSubmit());
+        return;
+      }
+      if (response.status === 403) {
         await refreshToken(form);
-        return fail(response.status === 401 ? LOGGED_OUT : "The page was out of date; open the case again.");
+        return fail("The page was out of date; open the case again.");
       }
       if (response.status === 422) {
         const fields = parseFragment(await response.text());
