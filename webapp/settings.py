@@ -244,7 +244,7 @@ STORAGES = {
         "BACKEND": (
             "django.contrib.staticfiles.storage.StaticFilesStorage"
             if DEBUG
-            else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+            else "webapp.staticfiles.HashedStaticFiles"
         )
     },
 }
