@@ -31,6 +31,10 @@ GROUND: Final = (240, 240, 240)
 """Colour around a cut-out cell: what empty glass is brought to elsewhere (`Preprocessing.white`)."""
 
 
+BEYOND: Final = (128, 128, 128)
+"""Colour of a tile where the picture has ended: grey, as nothing on a slide is."""
+
+
 def crop(
     pixels: Pixels, cell: Cell, um_per_pixel: float, *, um: float = CROP_UM, size: int = CROP_PIXELS
 ) -> Pixels:
@@ -40,6 +44,24 @@ def crop(
         ValueError: for a scale, a side or a size that is not positive.
     """
     return square(pixels, _middle(cell), um_per_pixel, size=size, side=um)
+
+
+def tile(
+    pixels: Pixels, cell: Cell, um_per_pixel: float, *, um: float = CROP_UM, size: int = CROP_PIXELS
+) -> Pixels:
+    """The same as `crop`, for people: what lies beyond the picture is painted `BEYOND`, where a repeated edge draws
+    streaks that look like cells.
+
+    Raises:
+        ValueError: as `crop`.
+    """
+    shown = crop(pixels, cell, um_per_pixel, um=um, size=size)
+    step = um / size / um_per_pixel
+    for axis, middle in enumerate(reversed(_middle(cell))):
+        places = middle + (np.arange(size) + 0.5 - size / 2) * step
+        beyond = (places < -0.5) | (places > pixels.shape[axis] - 0.5)
+        shown[(slice(None),) * axis + (beyond,)] = BEYOND
+    return shown
 
 
 def cut_out(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ml.bundle import Bundle
 from ml.calibration import apply_temperature
 from ml.cells.cell import Cell, Detection, Kind
-from ml.cells.cutout import crop
+from ml.cells.cutout import tile
 from ml.cells.detection import detect
 from ml.cells.findings import CellFinding, FieldCells
 from ml.cells.gate import shape_of
@@ -64,7 +64,7 @@ class CellPredictor(Predictor):
         found = perf_counter()
         um = detection.um_per_pixel
         tiles = [
-            crop(pixels, cell, um, um=self._preprocessing.crop_um, size=TILE_PIXELS)
+            tile(pixels, cell, um, um=self._preprocessing.crop_um, size=TILE_PIXELS)
             for cell in detection.cells
         ]
         tiled = perf_counter()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ml.cells.cell import Cell, Kind
-from ml.cells.cutout import GROUND, crop, cut_out
+from ml.cells.cutout import BEYOND, GROUND, crop, cut_out, tile
 from ml.cells.normalisation import REINHARD_REFERENCE, reinhard
 
 
@@ -51,6 +51,19 @@ def test_a_cell_in_the_corner_is_still_whole_size() -> None:
     pixels, cell, um = scene(1)
     corner = Cell((0, 0, 41, 41), cell.mask, cell.nucleus, 78.5, 60.0, 0.9, Kind.LEUKOCYTE, True)
     assert crop(pixels, corner, um).shape == (128, 128, 3)
+
+
+def test_a_tile_is_the_crop_and_grey_where_the_picture_has_ended() -> None:
+    pixels, cell, um = scene(1)
+    assert (tile(pixels, cell, um, um=20.0, size=100) == crop(pixels, cell, um, um=20.0, size=100)).all()
+    corner = Cell((0, 120, 21, 40), cell.mask, cell.nucleus, 40.0, 30.0, 0.9, Kind.LEUKOCYTE, True)
+    taken, shown = (see(pixels, corner, um, um=20.0, size=100) for see in (crop, tile))
+    grey = (shown == BEYOND).all(axis=-1)
+    # The square begins 30 pixels left of the picture and ends 20 below it: 0.8 of its pixels to one of the picture.
+    assert grey[:, :37].all()
+    assert grey[76:].all()
+    assert not grey[:74, 38:].any()
+    assert (shown[~grey] == taken[~grey]).all()
 
 
 def test_normalised_cells_of_two_stains_look_alike() -> None:
