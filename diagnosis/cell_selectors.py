@@ -19,17 +19,18 @@ from diagnosis.nearest import nearest
 from ml.cells.cell import Kind
 from ml.cells.counting import BLASTS, NOT_LEUKOCYTES, Counted, Differential, differential, index_of_suspicion
 
-MOST_PROBABILITIES = 3
-"""Classes of a cell that the gallery tells of, the likeliest first."""
-
 MOST_COMPARED = 20_000
 """Reviewed cells that a cell is compared with, the newest: half a second's work."""
 _A_BATCH = 1000
 
 _GALLERY = (
-    "pk", "number", "x", "y", "width", "height", "kind", "touches_border", "confidence", "area_um2", "nucleus_um2",
-    "label", "top_label", "blast_probability", "inside_domain", "probabilities", "cell_analysis_id",
+    "pk", "number", "x", "y", "width", "height", "kind", "touches_border", "confidence", "area_um2",
+    "label", "top_label", "blast_probability", "inside_domain", "cell_analysis_id",
     "newest_reading__label", "newest_reading__reader_id",
+)  # fmt: skip
+_SHEET = (
+    "sprite_columns", "tile_pixels", "tile_um", "um_per_pixel", "scale_is_measured", "problems", "failure",
+    "suspicion", "counted",
 )  # fmt: skip
 _COUNTED = ("kind", "touches_border", "label", "blast_probability", "inside_domain", "newest_reading__label")
 _IMAGE = "cell_analysis__analysis__image"
@@ -83,17 +84,13 @@ def newest_cell_analyses(*, case: Case) -> QuerySet[CellAnalysis]:
 def gallery_rows(*, case: Case) -> list[dict[str, Any]]:
     """Every cell of a case as a lean dictionary of JSON values, by image and number; two queries whatever it holds.
 
-    Keys: `id`, `analysis` (of the cells, a CellAnalysis), `image` and `position` (of the image), `number` (its place
-    in the sprite), `box` (x, y, width, height), `kind`, `touches_border`, `confidence`, `area_um2`, `nc_ratio` (None
-    for a naked nucleus), `label` (the model's inside its domain, or empty), `top_label`, `reader_label` and `reader`
-    (empty where nobody gave it a class), `blast_probability`, `inside_domain`, and `probabilities`, the likeliest
-    `MOST_PROBABILITIES` as pairs of class and value.
+    Keys: `id`, `analysis` (of the cells, a CellAnalysis), `number` (its place in the sprite), `box` (x, y, width,
+    height), `kind`, `touches_border`, `confidence`, `area_um2`, `label` (the model's inside its domain, or empty),
+    `top_label`, `reader_label` and `reader` (empty where nobody gave it a class), `blast_probability` and
+    `inside_domain`. What else is known of a cell is asked of the one that is looked at: two thousand are sent at once.
     """
     readers = _readers(case.laboratory_id)
-    found = newest_cells(case=case).values_list(*_GALLERY, f"{_IMAGE}_id", f"{_IMAGE}__position")
-    return [
-        _gallery_row(dict(zip((*_GALLERY, "image", "position"), row, strict=True)), readers) for row in found
-    ]
+    return [_gallery_row(row, readers) for row in newest_cells(case=case).values(*_GALLERY)]
 
 
 def gallery_sheets(*, case: Case) -> list[dict[str, Any]]:
@@ -102,7 +99,7 @@ def gallery_sheets(*, case: Case) -> list[dict[str, Any]]:
 
     Keys: `id` (the CellAnalysis, which `gallery_rows` names as `analysis`), `image`, `position`, `columns` and
     `tile_pixels` (of the sprite, 0 without one), `tile_um`, `um_per_pixel`, `scale_is_measured`, `problems`,
-    `failure`, `suspicion`, `counted` and `model_version`.
+    `failure`, `suspicion` and `counted`.
     """
     return [
         {
@@ -118,34 +115,31 @@ def gallery_sheets(*, case: Case) -> list[dict[str, Any]]:
             "failure": one.failure,
             "suspicion": one.suspicion,
             "counted": one.counted,
-            "model_version": one.model_version.name if one.model_version else "",
         }
         for one in newest_cell_analyses(case=case)
+        .select_related(None)
+        .select_related("analysis__image")
+        .only(*_SHEET, "analysis__image__position")
     ]
 
 
 def _gallery_row(cell: Mapping[str, Any], readers: Mapping[int, str]) -> dict[str, Any]:
     reader_label = cell["newest_reading__label"] or ""
-    likeliest = sorted(cell["probabilities"].items(), key=lambda pair: -pair[1])[:MOST_PROBABILITIES]
     return {
         "id": cell["pk"],
         "analysis": cell["cell_analysis_id"],
-        "image": str(cell["image"]),
-        "position": cell["position"],
         "number": cell["number"],
         "box": [cell["x"], cell["y"], cell["width"], cell["height"]],
         "kind": cell["kind"],
         "touches_border": cell["touches_border"],
         "confidence": round(cell["confidence"], 3),
         "area_um2": round(cell["area_um2"], 1),
-        "nc_ratio": nc_ratio(area=cell["area_um2"], nucleus=cell["nucleus_um2"]),
         "label": cell["label"],
         "top_label": cell["top_label"],
         "reader_label": reader_label,
         "reader": readers.get(cell["newest_reading__reader_id"], "") if reader_label else "",
         "blast_probability": cell["blast_probability"],
         "inside_domain": cell["inside_domain"],
-        "probabilities": [[name, round(value, 3)] for name, value in likeliest],
     }
 
 

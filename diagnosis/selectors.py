@@ -149,7 +149,7 @@ def case_detail(*, user: User, case_id: int) -> Case:
     """A case for its page, or Http404.
 
     `case.images.all()` comes in order, each with `newest_analysis` (and its `model_version`),
-    `newest_review` (and its `reviewer`) and `reviews_newest_first`, a list with reviewers; three queries in
+    `newest_review` (and its `reviewer`) and `reviews_newest_first`, a list with reviewers; four queries in
     all, however many images there are.
     """
     reviews = Prefetch(
@@ -164,14 +164,21 @@ def case_detail(*, user: User, case_id: int) -> Case:
 
 
 def images_with_newest() -> QuerySet[SmearImage]:
-    """Smear images in order, with newest analysis and newest review fetched along."""
-    return SmearImage.objects.select_related(
-        "newest_analysis__model_version", "newest_review__reviewer", "uploaded_by"
-    ).order_by("position")
+    """Smear images in order, with newest analysis and newest review fetched along; saliency maps and embeddings only
+    when they are asked for.
+
+    Versions come by a query of their own, each once: joined to every image, its manifest would be read a hundred times.
+    """
+    return (
+        SmearImage.objects.select_related("newest_analysis", "newest_review__reviewer", "uploaded_by")
+        .prefetch_related("newest_analysis__model_version")
+        .defer("newest_analysis__maps", "newest_analysis__embedding")
+        .order_by("position")
+    )
 
 
 def live_status(*, case: Case) -> list[SmearImage]:
-    """The images of a case as `images_with_newest` gives them, read anew, in one query."""
+    """The images of a case as `images_with_newest` gives them, read anew, in two queries."""
     return list(images_with_newest().filter(case=case))
 
 

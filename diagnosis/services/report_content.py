@@ -54,7 +54,11 @@ def build(
     """
     laboratory = case.laboratory
     images = list(
-        selectors.images_with_newest().select_related("newest_review__blind_reading").filter(case=case)
+        selectors.images_with_newest()
+        .defer(None)
+        .defer("newest_analysis__embedding")
+        .select_related("newest_review__blind_reading")
+        .filter(case=case)
     )
     found = list(cell_selectors.newest_cell_analyses(case=case))
     by_image = {one.analysis.image_id: one for one in found}

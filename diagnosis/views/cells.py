@@ -11,7 +11,7 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from diagnosis import cell_selectors, permissions, selectors, veil
+from diagnosis import cell_selectors, permissions, veil
 from diagnosis.models import Case, CellReading, SmearImage
 from diagnosis.services import cell_readings
 from diagnosis.services.cell_readings import ReadingRefused
@@ -31,7 +31,13 @@ UNREADABLE = "This request could not be understood: reload the page."
 
 
 def _images_of(case: Case) -> list[SmearImage]:
-    return selectors.live_status(case=case)
+    """What the counts and the filter ask of the case's images, and nothing else."""
+    return list(
+        SmearImage.objects.filter(case=case)
+        .select_related("newest_analysis")
+        .only("position", "newest_analysis__state")
+        .order_by("position")
+    )
 
 
 def differential_html(request: HttpRequest, counts: Counts) -> str:

@@ -332,11 +332,11 @@ def test_a_case_takes_the_same_number_of_queries_however_many_images(
             for review in image.reviews_newest_first:
                 assert review.reviewer.display_name
 
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(4):
         read_all()
     for _ in range(4):
         judge(add_image(to=case))
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(4):
         read_all()
 
 
@@ -351,7 +351,7 @@ def test_a_case_of_another_laboratory_is_not_found(cast, with_images):
 
 def test_live_status_follows_the_analyses(cast, with_images, django_assert_num_queries):
     case = with_images("live", "early", "queued")
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(2):
         states = [image.newest_analysis.state for image in selectors.live_status(case=case)]
     assert states == ["done", "queued"]
     assert selectors.queue_counts(user=cast.technician) == {"queued": 1, "running": 0}
