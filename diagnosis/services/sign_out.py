@@ -20,18 +20,7 @@ from diagnosis.services.report_leukocytes import of_images
 from diagnosis.services.report_outcomes import utc
 from diagnosis.services.report_schema import AmendmentPart, Content, SignaturePart
 from diagnosis.services.sign_out_checks import Check, ImageRef, check
-from diagnosis.services.signed import CaseSignedOut, is_open_for_reading, require_open
-
-__all__ = [
-    "CaseSignedOut",
-    "SignOutRefused",
-    "abandon_amendment",
-    "amendment_changes",
-    "is_open_for_reading",
-    "open_amendment",
-    "require_open",
-    "sign",
-]
+from diagnosis.services.signed import is_open_for_reading
 
 MEANING: Final = "I have examined the images of this case and I am responsible for this report."
 AMENDED_MEANING: Final = (
