@@ -49,8 +49,11 @@ def deliver_webhooks() -> None:
 # Acknowledged before it runs: a long chain takes longer than any message may stay unacknowledged.
 @shared_task(name="diagnosis.tasks.verify_audit", acks_late=False)  # type: ignore[untyped-decorator]
 def verify_audit(actor_id: int | None = None) -> None:
-    """Verify the audit once a day, or because somebody asked, and keep the result. Twice does no harm."""
-    audit_verification.run(actor_id=actor_id)
+    """Verify the audit once a day, or because somebody asked, and keep the result. Twice does no harm.
+
+    Sweeps and webhooks do not wait for its end: it does their rounds in between.
+    """
+    audit_verification.run(actor_id=actor_id, progress=upkeep.Rounds())
 
 
 # Acknowledged before it runs, as that: the first count of a large archive takes long, and is made again when it fails.

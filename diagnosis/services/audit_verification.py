@@ -108,15 +108,16 @@ def keep_result(found: Verification, *, actor: User | None = None) -> AuditEvent
     )
 
 
-def run(*, actor_id: int | None = None) -> Verification | None:
+def run(*, actor_id: int | None = None, progress: Progress | None = None) -> Verification | None:
     """Verify and keep the result, for the clock or for who pressed the button; what is wrong is in the log too.
 
-    The clock asks every hour, for it does not know when it asked last: None where a day has not gone by.
+    `progress` is called after every batch of links, and may do what can't wait for the last one. The clock asks every
+    hour, for it does not know when it asked last: None where a day has not gone by.
     """
     newest = newest_result()
     if actor_id is None and newest is not None and timezone.now() - newest.at < A_DAY:
         return None
-    found = verify()
+    found = verify(progress=progress)
     for problem in found.problems:
         logger.error("The audit is not whole: %s", problem)
     keep_result(found, actor=User.objects.filter(pk=actor_id).first() if actor_id is not None else None)

@@ -16,7 +16,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from diagnosis.models import Analysis, SmearImage
-from diagnosis.services import analyze, judging, queue, registry
+from diagnosis.services import analyze, judging, queue, registry, webhook_delivery
 from diagnosis.storage import INCOMING, smear_storage
 
 logger = logging.getLogger(__name__)
@@ -29,6 +29,8 @@ RESEND_AFTER = timedelta(minutes=5)
 """After this long a task is sent again although others wait: a few of many may have been lost."""
 LARGEST_SWEEP = 1000
 """Analyses of a laboratory that one sweep sends or gives up at most; the next ones do the rest."""
+A_ROUND_SECONDS = 10.0
+"""How often a long task of the upkeep's one worker does what the clock asks for meanwhile."""
 ORPHAN_AGE = timedelta(days=1)
 CONTENT_FOLDERS = ("images", "thumbnails", "processed", "sprites", "reports")
 """Folders whose files bear the `stored_sha256` of the image they belong to as the start of their name; reports bear
@@ -59,6 +61,25 @@ def sweep() -> Swept:
     if failed or requeued or sent:
         logger.info("Sweep: %d failed, %d taken back, %d sent", failed, requeued, sent)
     return Swept(failed, requeued, sent)
+
+
+class Rounds:
+    """Sweeps and deliveries in the midst of a long task, whose messages of the clock expire behind it: called after
+    every small piece of the task, it does a round when one is due.
+    """
+
+    def __init__(self) -> None:
+        self._newest = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        if time.monotonic() - self._newest < A_ROUND_SECONDS:
+            return
+        for deed in (sweep, webhook_delivery.deliver):
+            try:
+                deed()
+            except Exception:  # the clock asks for it again; the long task is not to begin anew for it
+                logger.exception("A round of the upkeep failed in the midst of a long task")
+        self._newest = time.monotonic()
 
 
 def _take_back() -> tuple[int, int]:

@@ -10,9 +10,10 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from diagnosis.models import Analysis, AuditEvent
-from diagnosis.services import analyze, registry, upkeep
+from diagnosis.models import Analysis, AuditEvent, Case
+from diagnosis.services import analyze, audit_verification, registry, upkeep
 from diagnosis.services.upkeep import Swept
+from diagnosis.tasks import verify_audit
 
 pytestmark = pytest.mark.django_db
 
@@ -204,3 +205,28 @@ def test_storing_content_again_makes_its_file_young(image, add_image, media, cas
     os.utime(path, (0, 0))
     smear_storage().save(image.file.name, ContentFile(path.read_bytes()))
     assert time.time() - path.stat().st_mtime < 60
+
+
+def test_a_long_verification_does_not_keep_sweeps_and_webhooks_waiting(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def fail() -> None:
+        done.append("sweep")
+        raise RuntimeError("the broker fell over")
+
+    monkeypatch.setattr(upkeep, "sweep", fail)
+    monkeypatch.setattr(upkeep.webhook_delivery, "deliver", lambda: done.append("deliver"))
+    verify_audit()
+    assert done == []  # a short one is over before a round is due
+    monkeypatch.setattr(upkeep, "A_ROUND_SECONDS", 0.0)
+    monkeypatch.setattr(audit_verification, "A_BATCH", 1)
+    monkeypatch.setattr(audit_verification, "A_DAY", timedelta(0))
+    verify_audit()
+    assert done[:2] == ["sweep", "deliver"]
+    assert len(done) >= 2 * AuditEvent.objects.filter(sequence__isnull=False).count() - 2
+    assert [event.detail["whole"] for event in AuditEvent.objects.filter(action="verify_audit")] == [
+        True,
+        True,
+    ]
