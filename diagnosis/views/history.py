@@ -12,6 +12,7 @@ from diagnosis import worklist_selectors
 from diagnosis.forms import HistoryForm
 from diagnosis.history_selectors import Found
 from diagnosis.models import SavedView
+from diagnosis.services import exports
 from diagnosis.views.access import signed_in
 from diagnosis.views.saved_views import views_of
 
@@ -35,7 +36,8 @@ def history(request: HttpRequest) -> HttpResponseBase:
     """Cases that match the filters of the address."""
     form = HistoryForm(request.GET, user=request.user)
     filters = form.filters(request.GET.get("sort", ""))
-    page = Paginator(Found(user=request.user, filters=filters), A_PAGE).get_page(request.GET.get("page"))
+    found = Found(user=request.user, filters=filters)
+    page = Paginator(found, A_PAGE).get_page(request.GET.get("page"))
     page.object_list = worklist_selectors.with_work(page.object_list, user=request.user)
     context = {
         "section": "history",
@@ -44,6 +46,7 @@ def history(request: HttpRequest) -> HttpResponseBase:
         "headings": [_heading(*column, filters.sort) for column in COLUMNS],
         "sort": filters.sort,
         "today": timezone.localdate(),
+        "most_exported": exports.MOST_CASES if found.is_cut or found.count() > exports.MOST_CASES else None,
         "views": views_of(user=request.user, page=SavedView.Page.HISTORY, query=request.GET.urlencode()),
     }
     return render(request, "diagnosis/history.html", context)

@@ -129,5 +129,20 @@ def test_memory_and_queries_do_not_grow_with_the_cases(
     assert len(rows(reader)) == 23
 
 
+def test_at_most_so_many_cases_go_out_and_the_last_line_says_that_there_are_more(
+    reader: Client, three: list[Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    all_three = [row["accession number"] for row in rows(reader)]
+    monkeypatch.setattr(exports, "MOST_CASES", 3)
+    assert [row["accession number"] for row in rows(reader)] == all_three
+    monkeypatch.setattr(exports, "MOST_CASES", 2)
+    told = [row["accession number"] for row in rows(reader)]
+    assert told == [*all_three[:2], "Not all: there are more cases. Narrow by dates; at most 2 go out."]
+    page = reader.get(reverse("diagnosis:history")).content.decode()
+    assert "first 2 cases; narrow by dates for others" in page
+    monkeypatch.setattr(exports, "MOST_CASES", 3)
+    assert "narrow by dates for others" not in reader.get(reverse("diagnosis:history")).content.decode()
+
+
 def test_a_stranger_is_sent_to_log_in(client: Client) -> None:
     assert client.get(reverse(URL)).status_code == 302
