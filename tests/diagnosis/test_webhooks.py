@@ -12,8 +12,10 @@ from django.db import transaction
 from django.http import Http404
 
 from diagnosis.models import Analysis, AuditEvent, Case, Laboratory, SmearImage, Webhook, WebhookDelivery
-from diagnosis.services import analyze, webhooks
+from diagnosis.services import analyze, sign_out, webhooks
+from diagnosis.services.sign_out import SignOutRefused
 from diagnosis.services.webhooks import ANALYSED, EVENTS, WebhookRefused
+from tests.diagnosis.told_sign_out import read, sign
 
 pytestmark = pytest.mark.django_db
 
@@ -69,6 +71,26 @@ def test_an_analysis_that_is_not_stored_tells_nobody(
         judge(image)
 
     assert events() == []
+
+
+def test_signing_queues_a_message_and_so_does_signing_an_amendment_and_a_refused_one_queues_none(
+    webhook: Webhook, cast: Any, case: Case, image: SmearImage, judge: Callable[..., Analysis]
+) -> None:
+    judge(image, "early")
+    WebhookDelivery.objects.all().delete()
+    with pytest.raises(SignOutRefused):
+        sign(cast.hematologist, case)  # nobody has read it
+    assert events() == []
+    read(cast.hematologist, image)
+    first = sign(cast.hematologist, case)
+    assert events() == ["case.signed_out"]
+    sign_out.open_amendment(user=cast.hematologist, case=case, reason="A second look.")
+    assert events() == ["case.signed_out"]
+    second = sign(cast.hematologist, case, "No sign of B-ALL.")
+    assert events() == ["case.signed_out", "case.amended"]
+    told = list(WebhookDelivery.objects.order_by("created_at").values_list("payload", flat=True))
+    assert [one["content_sha256"] for one in told] == [first.content_sha256, second.content_sha256]
+    assert [(one["number"], one["status"]) for one in told] == [(1, "final"), (2, "amended")]
 
 
 def test_signatures_are_told_of_the_first_and_those_that_amend(webhook: Webhook, case: Case) -> None:
