@@ -7,7 +7,7 @@ one, else the model's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,8 +81,14 @@ def newest_cell_analyses(*, case: Case) -> QuerySet[CellAnalysis]:
     )
 
 
-def gallery_rows(*, case: Case) -> list[dict[str, Any]]:
-    """Every cell of a case as a lean dictionary of JSON values, by image and number; two queries whatever it holds.
+def gallery_cells(*, case: Case) -> list[dict[str, Any]]:
+    """Every cell of a case as the gallery and `case_cells` take it, by image and number; one query."""
+    return list(newest_cells(case=case).values(*_GALLERY))
+
+
+def gallery_rows(*, case: Case, cells: Iterable[Mapping[str, Any]] | None = None) -> list[dict[str, Any]]:
+    """Every cell of a case as a lean dictionary of JSON values, by image and number; two queries whatever it holds, one
+    where `cells`, its `gallery_cells`, are at hand.
 
     Keys: `id`, `analysis` (of the cells, a CellAnalysis), `number` (its place in the sprite), `box` (x, y, width,
     height), `kind`, `touches_border`, `confidence`, `area_um2`, `label` (the model's inside its domain, or empty),
@@ -90,7 +96,7 @@ def gallery_rows(*, case: Case) -> list[dict[str, Any]]:
     `inside_domain`. What else is known of a cell is asked of the one that is looked at: two thousand are sent at once.
     """
     readers = _readers(case.laboratory_id)
-    return [_gallery_row(row, readers) for row in newest_cells(case=case).values(*_GALLERY)]
+    return [_gallery_row(cell, readers) for cell in (gallery_cells(case=case) if cells is None else cells)]
 
 
 def gallery_sheets(*, case: Case) -> list[dict[str, Any]]:
@@ -186,14 +192,22 @@ def case_counts(*, case: Case) -> tuple[Differential, Differential]:
     return differential(map(counted_by_model, rows)), differential(map(counted_by_reader, rows))
 
 
-def case_cells(*, case: Case, indices: Iterable[float | None] | None = None) -> CaseCells:
-    """What the leukocytes of a case come to; two queries, one where `indices`, those of its images, are at hand.
+def case_cells(
+    *,
+    case: Case,
+    indices: Iterable[float | None] | None = None,
+    cells: Sequence[Mapping[str, Any]] | None = None,
+) -> CaseCells:
+    """What the leukocytes of a case come to; two queries, one less where `indices`, those of its images, are at hand,
+    and one less with its `gallery_cells`.
 
     Two indices, for they answer different questions. Over all leukocytes of the case, as a hematologist counts: many
     fields make it steady. And the highest of any one image, by which the worklist sorts: fields of a thin or normal
     part, added to a case, must not push it down the list (indeterminate never lowers a case either).
     """
-    rows = list(newest_cells(case=case).values(*_COUNTED))
+    rows: Sequence[Mapping[str, Any]] = (
+        list(newest_cells(case=case).values(*_COUNTED)) if cells is None else cells
+    )
     by_model, by_reader = [counted_by_model(row) for row in rows], [counted_by_reader(row) for row in rows]
     if indices is None:
         indices = newest_cell_analyses(case=case).values_list("suspicion", flat=True)

@@ -11,7 +11,7 @@ from diagnosis.services import audit, audit_origin
 from diagnosis.views.access import from_script
 
 PARTS = frozenset({
-    "image-thumbnail", "image-processed", "image-overlay", "image-sprite", "image-cells", "cells-rows",
+    "image-thumbnail", "image-processed", "image-overlay", "image-sprite", "image-cells",
     "cell-saliency", "case-new",
 })  # fmt: skip
 """What belongs to a page whose opening is recorded, and what shows no patient. So do fragments, named `...-live`."""

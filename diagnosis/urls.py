@@ -9,7 +9,7 @@ from diagnosis.views.audit import audit, audit_csv, audit_verify
 from diagnosis.views.case import case, case_live, sample
 from diagnosis.views.case_facts import facts
 from diagnosis.views.cell import cell, image_cells
-from diagnosis.views.cells import cells, cells_read, cells_rows, cells_undo
+from diagnosis.views.cells import cells, cells_read, cells_undo
 from diagnosis.views.compare import compare
 from diagnosis.views.consultation import opinion_ask, opinion_withdraw
 from diagnosis.views.dicom import overlay_dicom, report_dicom
@@ -65,7 +65,6 @@ urlpatterns: list[URLPattern] = [
     path("cases/<int:pk>/images", upload, name="upload"),
     path("cases/<int:pk>/sample", sample, name="sample"),
     path("cases/<int:pk>/cells", cells, name="cells"),
-    path("cases/<int:pk>/cells.json", cells_rows, name="cells-rows"),
     path("cases/<int:pk>/cells/read", cells_read, name="cells-read"),
     path("cases/<int:pk>/cells/undo", cells_undo, name="cells-undo"),
     path("cases/<int:pk>/sign-out", sign_out, name="sign-out"),

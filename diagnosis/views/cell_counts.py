@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,10 +118,16 @@ def _blasts(count: Differential) -> Share:
     return Share(count.blasts, count.blasts_per_100, low, high)
 
 
-def counts_of(case: Case, images: Sequence[SmearImage]) -> Counts:
-    """The counts of a case; `images` are its images with their newest analyses. Two queries whatever it holds."""
+def counts_of(
+    case: Case, images: Sequence[SmearImage], found_cells: Sequence[Mapping[str, Any]] | None = None
+) -> Counts:
+    """The counts of a case; `images` are its images with their newest analyses. Two queries whatever it holds, one
+    where its `cell_selectors.gallery_cells` are at hand.
+    """
     sheets = cell_selectors.gallery_sheets(case=case)
-    cells = cell_selectors.case_cells(case=case, indices=[sheet["suspicion"] for sheet in sheets])
+    cells = cell_selectors.case_cells(
+        case=case, indices=[sheet["suspicion"] for sheet in sheets], cells=found_cells
+    )
     rows = [Row(one, _share(cells.model, one.name), _share(cells.reader, one.name)) for one in CLASSES]
     analyses = [image.newest_analysis for image in images]
     waiting = sum(analysis is not None and not analysis.is_finished for analysis in analyses)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import heapq
+from typing import Any, Final
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect, JsonResponse
@@ -26,6 +27,14 @@ FIELDS = (
     "blast", "inside",
 )  # fmt: skip
 """What a row of the gallery holds, in this order: names are sent once and not two thousand times."""
+
+FIRST_TILES: Final = 12
+"""About a row of them."""
+
+MOST_AHEAD: Final = 4
+"""Sheets of tiles that are asked for ahead: a browser has six connections, and scripts need theirs."""
+
+_COUNTS: Final = frozenset(one.name for one in CLASSES if one.counts)
 
 UNREADABLE = "This request could not be understood: reload the page."
 
@@ -51,11 +60,14 @@ def differential_html(request: HttpRequest, counts: Counts) -> str:
 @require_safe
 @signed_in
 def cells(request: HttpRequest, pk: int) -> HttpResponse:
-    """The gallery. Without a script it is the table of counts, with a link to each image."""
+    """The gallery, with all its cells for the script: two thousand in some 240 KB, which a request of their own would
+    bring later. Without a script it is the table of counts, with a link to each image.
+    """
     case = permissions.get_case_for(request.user, pk)
     veil.require_case(request.user, case)
     images = _images_of(case)
-    counts = counts_of(case, images)
+    found = cell_selectors.gallery_cells(case=case)
+    counts = counts_of(case, images, found)
     may_read, is_open = permissions.can(request.user, permissions.REVIEW), is_open_for_reading(case)
     context = {
         "section": "worklist",
@@ -67,27 +79,36 @@ def cells(request: HttpRequest, pk: int) -> HttpResponse:
         "classes": CLASSES,
         "take_back_key": TAKE_BACK_KEY,
     }
+    if counts.has_cells:
+        rows = cell_selectors.gallery_rows(case=case, cells=found)
+        places = {sheet["id"]: n for n, sheet in enumerate(counts.sheets)}
+        # An analysis that ended between the two queries is there at the next look.
+        rows = [row for row in rows if row["analysis"] in places]
+        drawn = [_place(case, sheet) for sheet in counts.sheets]
+        context["gallery"] = {
+            "classes": [one.__dict__ for one in CLASSES],
+            "images": drawn,
+            "fields": FIELDS,
+            "cells": [_row(row, places[row["analysis"]]) for row in rows],
+        }
+        # Another order or a filter begins with others, of which only the script knows.
+        context["first_sheets"] = [] if request.GET else _first_sheets(rows, places, drawn)
     return render(request, "diagnosis/cells.html", context)
 
 
-@require_safe
-@signed_in
-def cells_rows(request: HttpRequest, pk: int) -> HttpResponse:
-    """Every cell of the case for the gallery's script, compact: two thousand in some 200 KB."""
-    case = permissions.get_case_for(request.user, pk)
-    veil.require_case(request.user, case)
-    sheets = cell_selectors.gallery_sheets(case=case)
-    places = {sheet["id"]: n for n, sheet in enumerate(sheets)}
-    rows = cell_selectors.gallery_rows(case=case)
-    return JsonResponse(
-        {
-            "classes": [one.__dict__ for one in CLASSES],
-            "images": [_place(case, sheet) for sheet in sheets],
-            "fields": FIELDS,
-            # An analysis that ended between the two queries is there at the next look.
-            "cells": [_row(row, places[row["analysis"]]) for row in rows if row["analysis"] in places],
-        }
-    )
+def _first_sheets(
+    rows: list[dict[str, Any]], places: dict[int, int], drawn: list[dict[str, Any]]
+) -> list[str]:
+    """Addresses of the tiles that the gallery begins with, for a browser to ask for before its script does."""
+
+    def rank(row: dict[str, Any]) -> tuple[bool, float, int, int]:
+        standing = row["reader_label"] or row["label"]
+        counts = standing in _COUNTS and not row["touches_border"]
+        return not counts, -(row["blast_probability"] or 0.0), places[row["analysis"]], row["number"]
+
+    first = heapq.nsmallest(FIRST_TILES, rows, key=rank)
+    sheets = dict.fromkeys(drawn[places[row["analysis"]]]["sprite"] for row in first)
+    return [sheet for sheet in sheets if sheet][:MOST_AHEAD]
 
 
 def _place(case: Case, sheet: dict[str, Any]) -> dict[str, Any]:

@@ -44,7 +44,6 @@ READS = [
     ("image-cells", 200, 200, 200, 200, 404),
     ("compare", 200, 200, 200, 200, 404),
     ("cells", 200, 200, 200, 200, 404),
-    ("cells-rows", 200, 200, 200, 200, 404),
     ("cell", 302, 302, 302, 302, 404),
     ("cell-saliency", 200, 200, 200, 200, 404),
     ("history", 200, 200, 200, 200, 200),
@@ -185,7 +184,7 @@ PLAIN = {
 
 OF_A_CASE = {
     "case-assign", "opinion-ask", "case", "case-facts", "case-live", "upload", "sample", "cells",
-    "cells-rows", "cells-read", "cells-undo", "reviews", "reviews-undo", "sign-out-live",
+    "cells-read", "cells-undo", "reviews", "reviews-undo", "sign-out-live",
 }  # fmt: skip
 OF_A_REPORT = {"report-pdf", "report-json", "report-dicom", "sign-out", "amendment-open", "amendment-abandon"}
 OF_INTERFACES = {"interfaces", "token-create", "webhook-create"}

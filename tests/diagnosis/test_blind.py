@@ -117,7 +117,6 @@ def gated(image: Any) -> list[str]:
         reverse("diagnosis:cell", args=[cell.pk]),
         reverse("diagnosis:cell-saliency", args=[cell.pk]),
         reverse("diagnosis:cells", args=[image.case_id]),
-        reverse("diagnosis:cells-rows", args=[image.case_id]),
     ]
 
 

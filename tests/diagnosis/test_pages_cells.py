@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import json
+import re
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -66,7 +68,6 @@ def give(client: Client, case: Case, cells: list[Cell], label: str, **more: Any)
 WHO = ("technician", "hematologist", "administrator", "outsider")
 READS = [
     ("cells", 200, 200, 200, 404),
-    ("cells-rows", 200, 200, 200, 404),
     ("cell", 302, 302, 302, 404),
     ("cell-saliency", 200, 200, 200, 404),
     ("image-cells", 200, 200, 200, 404),
@@ -216,10 +217,10 @@ def test_every_class_has_a_key_of_its_own() -> None:
 
 
 def test_the_rows_are_compact_and_whole(reader: Client, case: Case, found: list[Cell]) -> None:
-    told = reader.get(reverse("diagnosis:cells-rows", args=[case.pk])).json()
+    told = reader.get(reverse("diagnosis:cells", args=[case.pk])).context["gallery"]
     rows = [dict(zip(FIELDS, row, strict=True)) for row in told["cells"]]
 
-    assert told["fields"] == list(FIELDS)
+    assert told["fields"] == FIELDS
     assert [row["id"] for row in rows] == [one.pk for one in found]
     assert rows[0]["label"] == "blast"
     assert rows[0]["read"] == ""
@@ -235,13 +236,39 @@ def test_the_rows_are_compact_and_whole(reader: Client, case: Case, found: list[
     b"".join(picture.streaming_content)
 
 
-@pytest.mark.parametrize("name", ["cells", "cells-rows"])
+def test_what_the_page_carries_is_what_its_script_reads(
+    reader: Client, case: Case, found: list[Cell]
+) -> None:
+    answer = reader.get(reverse("diagnosis:cells", args=[case.pk]))
+    (told,) = re.findall(r'<script id="cells" type="application/json">(.*?)</script>', answer.text)
+    assert json.loads(told) == json.loads(json.dumps(answer.context["gallery"]))
+
+
+def test_the_sheets_of_the_first_tiles_are_asked_for_ahead(
+    reader: Client, case: Case, found: list[Cell], add_image: AddImage, judge: Judge
+) -> None:
+    later = add_image()
+    judge(later)
+    (sure,) = add_cells(later, ["blast"])
+    Cell.objects.filter(pk=sure.pk).update(blast_probability=1.0)
+    page = reverse("diagnosis:cells", args=[case.pk])
+
+    def ahead(**query: str) -> list[str]:
+        return re.findall(r'<link rel="preload" as="image" href="([^"]+)">', reader.get(page, query).text)
+
+    sheets = [place["sprite"] for place in reader.get(page).context["gallery"]["images"]]
+    assert ahead() == [sheets[1], sheets[0]], "the most suspicious cell comes first, whatever its image"
+    assert ahead(label="monocyte") == [], "which tiles come first by another filter the script alone knows"
+    assert give(reader, case, [sure], "platelet_or_artefact").status_code == 200
+    assert ahead() == sheets, "what is not counted comes last"
+
+
 def test_as_many_queries_for_300_cells_as_for_3(
-    reader: Client, case: Case, add_image: AddImage, judge: Judge, name: str
+    reader: Client, case: Case, add_image: AddImage, judge: Judge
 ) -> None:
     def queries() -> int:
         with CaptureQueriesContext(connection) as asked:
-            assert reader.get(reverse(f"diagnosis:{name}", args=[case.pk])).status_code == 200
+            assert reader.get(reverse("diagnosis:cells", args=[case.pk])).status_code == 200
         return len(asked)
 
     image = add_image()

@@ -6,7 +6,7 @@ import { CellPanel } from "./cellpanel.js";
 import { Pick } from "./cellpick.js";
 import { Readings } from "./cellreadings.js";
 import { bindKeys } from "./keys.js";
-import { LoggedOut, UNREACHABLE, announce, parseFragment, request } from "./net.js";
+import { announce, parseFragment } from "./net.js";
 
 const TASTE = "leukoscope.tiles";
 const BAR_UM = 10;
@@ -240,7 +240,7 @@ function bind() {
   });
 }
 
-async function start() {
+function start() {
   // On a telephone the tiles come first; the table opens by a touch.
   if (matchMedia("(max-width: 900px)").matches) document.querySelector("#differential details").open = false;
   const narrow = matchMedia("(max-width: 720px)").matches; // three tiles across a telephone
@@ -251,9 +251,7 @@ async function start() {
   if (form.elements.label.selectedIndex < 0) form.elements.label.value = "";
   form.elements.counted.checked = address.has("counted");
   form.elements.read.checked = address.has("read");
-  const response = await request(root.dataset.rows);
-  if (!response.ok) throw new Error(String(response.status));
-  gallery = new Gallery(await response.json());
+  gallery = new Gallery(JSON.parse(document.getElementById("cells").textContent));
   grid.mayDrag = mayRead;
   if (mayRead) {
     readings = new Readings(gallery, {
@@ -272,9 +270,7 @@ async function start() {
   root.dataset.ready = "";
 }
 
-start().catch((error) => {
-  if (!(error instanceof LoggedOut)) complain(`The cells could not be loaded. ${UNREACHABLE}`);
-});
+start();
 gridRoot.addEventListener("focus", () => {
   if (gallery && !pick.active && grid.order.length) pick.go(grid.order[0]);
 });
