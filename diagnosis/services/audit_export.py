@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from diagnosis import audit_selectors, audit_wording, permissions
+from diagnosis import audit_selectors, audit_veil, audit_wording, permissions
 from diagnosis.audit_selectors import AuditFilters
 from diagnosis.models import AuditEvent, User
 from diagnosis.services import audit
@@ -59,7 +59,10 @@ def _lines(*, user: User, filters: AuditFilters, with_mark: bool) -> Iterator[st
     lines = 0
     while batch := list(islice(events, min(A_BATCH, MOST_LINES - lines))):
         things = audit_selectors.things_of(user=user, events=batch)
-        yield "".join(writer.writerow([harmless(cell) for cell in _row(event, things)]) for event in batch)
+        veiled = audit_veil.veiled_events(user=user, events=batch)
+        yield "".join(
+            writer.writerow([harmless(cell) for cell in _row(event, things, veiled)]) for event in batch
+        )
         lines += len(batch)
     if next(events, None) is not None:
         yield writer.writerow(
@@ -67,9 +70,11 @@ def _lines(*, user: User, filters: AuditFilters, with_mark: bool) -> Iterator[st
         )
 
 
-def _row(event: AuditEvent, things: dict[tuple[str, str], audit_selectors.Thing]) -> tuple[object, ...]:
+def _row(
+    event: AuditEvent, things: dict[tuple[str, str], audit_selectors.Thing], veiled: frozenset[int]
+) -> tuple[object, ...]:
     thing = things.get((event.object_type, event.object_id))
-    detail = dict(event.detail)
+    detail = audit_veil.detail_of(event, veiled)
     old, new = detail.pop("old", None), detail.pop("new", None)
     actor = event.actor
     return (

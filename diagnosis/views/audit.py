@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
-from diagnosis import audit_selectors, audit_wording, permissions
+from diagnosis import audit_selectors, audit_veil, audit_wording, permissions
 from diagnosis.audit_forms import AuditForm
 from diagnosis.audit_selectors import Cursor, Thing
 from diagnosis.models import AuditEvent
@@ -55,10 +55,11 @@ def audit(request: HttpRequest) -> HttpResponseBase:
     after = Cursor.read(request.GET.get("after", ""))
     found = audit_selectors.page_of(user=request.user, filters=filters, after=after, size=A_PAGE)
     things = audit_selectors.things_of(user=request.user, events=found.events)
+    veiled = audit_veil.veiled_events(user=request.user, events=found.events)
     context = {
         "section": "audit",
         "form": form,
-        "rows": [_row(event, things) for event in found.events],
+        "rows": [_row(event, things, veiled) for event in found.events],
         "older": found.older,
         "is_first": after is None,
         "verified": audit_verification.newest_result(),
@@ -102,12 +103,12 @@ def audit_verify(request: HttpRequest) -> HttpResponseBase:
     return HttpResponseRedirect(reverse("diagnosis:audit"))
 
 
-def _row(event: AuditEvent, things: dict[tuple[str, str], Thing]) -> Row:
+def _row(event: AuditEvent, things: dict[tuple[str, str], Thing], veiled: frozenset[int]) -> Row:
     return Row(
         event=event,
         action=audit_wording.action_word(event.action),
         thing=things.get((event.object_type, event.object_id)),
-        changes=_changes(event.detail),
+        changes=_changes(audit_veil.detail_of(event, veiled)),
     )
 
 

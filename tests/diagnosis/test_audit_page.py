@@ -237,7 +237,7 @@ def test_the_newest_verification_is_shown(administrator: Client, laboratory: Any
     broken = audit_verification.verify()
     monkeypatch.setattr(
         audit_verification, "verify",
-        lambda: broken.__class__(**{**vars(broken), "problems": ("Event 3 is missing.",), "broken_at": 3}),
+        lambda **_: broken.__class__(**{**vars(broken), "problems": ("Event 3 is missing.",), "broken_at": 3}),
     )  # fmt: skip
     audit_verification.run(actor_id=None)  # not a day has gone by
     assert "<b>Whole</b>" in text(administrator)
