@@ -66,7 +66,9 @@ def _set_status(*, version: ModelVersion, actor: User | None, status: str, actio
             actor=actor,
             laboratory=version.laboratory,
             obj=version,
-            detail={"name": version.name, "before": before},
+            detail={"name": version.name},
+            old={"status": before},
+            new={"status": version.status},
         )
     return version
 

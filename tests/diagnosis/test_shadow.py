@@ -120,9 +120,11 @@ def test_making_and_ending_a_shadow_is_kept_and_repeating_it_is_not(candidate, c
     shadow.retire(version=candidate, actor=cast.administrator)
     assert candidate.status == "retired"
     events = AuditEvent.objects.filter(action__in=["shadow_model", "retire_model"]).order_by("pk")
-    assert [(event.action, event.detail["before"]) for event in events] == [
-        ("shadow_model", "candidate"),
-        ("retire_model", "shadow"),
+    assert [
+        (event.action, event.detail["old"]["status"], event.detail["new"]["status"]) for event in events
+    ] == [
+        ("shadow_model", "candidate", "shadow"),
+        ("retire_model", "shadow", "retired"),
     ]
 
 
