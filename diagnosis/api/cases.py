@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
-from ninja import File, Query, Router
+from ninja import File, Form, Query, Router
 from ninja.files import UploadedFile
 
 from diagnosis import permissions
@@ -15,7 +15,7 @@ from diagnosis.api import reads, told
 from diagnosis.api.auth import scope
 from diagnosis.api.idempotency import PARAMETER, once
 from diagnosis.api.problems import ApiProblem
-from diagnosis.api.schemas import CaseFacts, CaseFilters, CaseList, CaseOut, ImageList, ImageOut
+from diagnosis.api.schemas import CaseFacts, CaseFilters, CaseList, CaseOut, ImageList, ImageOut, SiteName
 from diagnosis.models import Case, User
 from diagnosis.services import intake
 from diagnosis.services.intake import IntakeRefused
@@ -84,19 +84,25 @@ def read_case(request: HttpRequest, case_id: int) -> CaseOut:
     operation_id="uploadImage",
     **_writes("images:write"),
 )
-def upload_image(request: HttpRequest, case_id: int, file: File[UploadedFile]) -> HttpResponse:
+def upload_image(
+    request: HttpRequest, case_id: int, file: File[UploadedFile], site: SiteName = Form("")
+) -> HttpResponse:
     """Take one smear image into a case, and queue its analysis.
 
     JPEG, PNG, TIFF, BMP, WebP or DICOM, at most 100 MB, checked as on the page; its metadata is removed. Of a DICOM
     file with several frames each becomes an image, and the first is returned. 409 with `image` where the very file is
-    in the case already.
+    in the case already, 422 where the laboratory has no such site.
     """
     user = acting(request)
     case = permissions.get_case_for(user, case_id, permissions.UPLOAD)
 
     def do() -> ImageOut:
+        name = file.name or "unnamed"
+        made_at = reads.site(case=case, name=site)
+        if site.strip() and made_at is None:
+            raise ApiProblem(422, intake.no_site(site.strip()))
         try:
-            image = intake.add_image(user=user, case=case, name=file.name or "unnamed", stream=file)  # type: ignore[arg-type]  # a file of Django, which reads like any
+            image = intake.add_image(user=user, case=case, name=name, stream=file, site=made_at)  # type: ignore[arg-type]  # a file of Django, which reads like any
         except IntakeRefused as refusal:
             raise _refused(refusal, **_image_there(case, file)) from refusal
         return told.image_out(reads.image(image.pk))

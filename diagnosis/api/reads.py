@@ -16,7 +16,7 @@ from django.db.models import Count, Q, QuerySet
 from diagnosis import selectors, veil
 from diagnosis.api.problems import ApiProblem
 from diagnosis.api.schemas import CaseFilters, ImageCounts
-from diagnosis.models import Case, Cell, SmearImage, User
+from diagnosis.models import Case, Cell, Site, SmearImage, User
 
 _BAD_CURSOR = "This cursor is none that a page gave as its next."
 
@@ -90,16 +90,22 @@ def images(*, case: Case) -> QuerySet[SmearImage]:
     """The images of a case in order, with newest analysis, its cell analysis, and newest review."""
     return (
         selectors.images_with_newest()
-        .select_related("newest_analysis__cell_analysis__model_version", "case__laboratory")
+        .select_related("newest_analysis__cell_analysis__model_version", "case__laboratory", "site")
         .filter(case=case)
     )
+
+
+def site(*, case: Case, name: str) -> Site | None:
+    """The site of the case's laboratory by its name; None where it has none of that name, or none is said."""
+    name = name.strip()
+    return Site.objects.filter(laboratory_id=case.laboratory_id, name=name).first() if name else None
 
 
 def image(pk: Any) -> SmearImage:
     """One image that was let through by the gate, as `images` gives them."""
     return (
         selectors.images_with_newest()
-        .select_related("newest_analysis__cell_analysis__model_version", "case__laboratory")
+        .select_related("newest_analysis__cell_analysis__model_version", "case__laboratory", "site")
         .get(pk=pk)
     )
 

@@ -32,6 +32,10 @@ def _of_our_time(value: Any) -> Any:
 
 Written = Annotated[str, AfterValidator(_whole)]
 Text = Annotated[str, AfterValidator(_no_nul), Field(max_length=200)]
+SiteName = Annotated[
+    Text,
+    Field(description="The site (microscope, stain and camera) that made it, by its name in the laboratory."),
+]
 Day = Annotated[datetime.date, AfterValidator(_of_our_time)]
 Moment = Annotated[AwareDatetime, AfterValidator(_of_our_time)]
 Specimen = Literal["blood", "marrow"]
@@ -132,6 +136,7 @@ class ImageOut(BaseModel):
     height: int
     bytes: int
     notes: list[str]
+    site: str | None = Field(description="The site that made it, where it is known.")
     uploaded_at: datetime.datetime
     analysis: AnalysisOut
     links: dict[str, str]

@@ -70,6 +70,7 @@ def image_out(image: SmearImage) -> ImageOut:
         height=image.height,
         bytes=image.byte_size,
         notes=list(image.notes),
+        site=image.site.name if image.site is not None else None,
         uploaded_at=image.uploaded_at,
         analysis=_analysis_out(image.newest_analysis),
         links={

@@ -18,7 +18,7 @@ from django.db.models import Max
 from django.utils import timezone
 
 from diagnosis import permissions
-from diagnosis.models import Case, SmearImage, User
+from diagnosis.models import Case, Site, SmearImage, User
 from diagnosis.services import analyze, audit, case_facts, dicom_intake
 from diagnosis.services.case_facts import FactRefused, Facts
 from diagnosis.services.dicom_intake import Picture
@@ -99,15 +99,18 @@ def _code(value: str, what: str) -> str:
     return value
 
 
-def add_image(*, user: User, case: Case, name: str, stream: BinaryIO, is_drawn: bool = False) -> SmearImage:
+def add_image(
+    *, user: User, case: Case, name: str, stream: BinaryIO, is_drawn: bool = False, site: Site | None = None
+) -> SmearImage:
     """`add_images` for a file of one picture; of a DICOM file with several frames it returns the first."""
-    return add_images(user=user, case=case, name=name, stream=stream, is_drawn=is_drawn)[0]
+    return add_images(user=user, case=case, name=name, stream=stream, is_drawn=is_drawn, site=site)[0]
 
 
 def add_images(
-    *, user: User, case: Case, name: str, stream: BinaryIO, is_drawn: bool = False
+    *, user: User, case: Case, name: str, stream: BinaryIO, is_drawn: bool = False, site: Site | None = None
 ) -> list[SmearImage]:
     """Take one file into a case, and queue its analysis; every frame of a DICOM file is an image of its own.
+    `site` is that of the case's laboratory where it was made.
 
     The file is read in pieces and never beyond the limit, decoded for real, freed of its metadata and stored
     under the hash of what is stored; then image, analysis and audit event are added in one transaction. What
@@ -116,6 +119,8 @@ def add_images(
     Raises IntakeRefused with the sentence for its owner, and what `permissions.require` raises.
     """
     permissions.require(user, permissions.UPLOAD, case)
+    if site is not None and site.laboratory_id != case.laboratory_id:
+        raise IntakeRefused(no_site(site.name))
     data = _read_limited(stream)
     sha256 = hashlib.sha256(data).hexdigest()
     _refuse_duplicate(case, sha256)
@@ -126,12 +131,14 @@ def add_images(
             pictures = [Picture(read_image(data), sha256, clean_name(name))]
     except UnreadableImage as error:
         raise IntakeRefused(str(error)) from error
-    images = [_stored(data, one, user=user, case=case, is_drawn=is_drawn) for one in pictures]
+    images = [_stored(data, one, user=user, case=case, is_drawn=is_drawn, site=site) for one in pictures]
     with transaction.atomic():
         return [_add(image, user=user, case=case) for image in images]
 
 
-def _stored(data: bytes, picture: Picture, *, user: User, case: Case, is_drawn: bool) -> SmearImage:
+def _stored(
+    data: bytes, picture: Picture, *, user: User, case: Case, is_drawn: bool, site: Site | None
+) -> SmearImage:
     """Store the pixels of a picture; its row, which is not saved."""
     decoded = picture.decoded
     stored, stored_format = _without_metadata(data, decoded)
@@ -143,6 +150,7 @@ def _stored(data: bytes, picture: Picture, *, user: User, case: Case, is_drawn: 
         raise IntakeRefused(NOT_STORED) from error
     return SmearImage(
         case=case,
+        site=site,
         original_name=picture.name,
         sha256=picture.sha256,
         format=decoded.format,
@@ -188,6 +196,11 @@ def _read_limited(stream: BinaryIO) -> bytes:
         if len(data) > MAX_BYTES:
             raise IntakeRefused(too_large())
     return bytes(data)
+
+
+def no_site(name: str) -> str:
+    """The sentence for a site that the laboratory of a case does not have; another's is none."""
+    return f"Your laboratory has no site called {name!r}: the page Models, Sites, lists those there are."
 
 
 def too_large() -> str:

@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from diagnosis.models import Analysis, AuditEvent, Case, SmearImage
+from diagnosis.models import Analysis, AuditEvent, Case, Site, SmearImage
 from diagnosis.services import intake
 from tests.diagnosis.told_api import System, said
 
@@ -105,6 +105,26 @@ def test_an_image_is_taken_in_analysed_and_followed(
     assert image["analysis"]["state"] == "done"
     assert image["analysis"]["model_version"] == "field-test"
     assert scanner.get(f"cases/{case.pk}/images").json()["images"] == [image]
+
+
+def test_an_image_may_name_the_site_that_made_it(
+    scanner: System, case: Case, cast: Any, field_png: bytes
+) -> None:
+    site = Site.objects.create(laboratory=case.laboratory, name="Scanner, ground floor")
+    Site.objects.create(laboratory=cast.outsider.laboratory, name="Theirs")
+
+    for name in ("Theirs", "Nobody's"):
+        refused = scanner.upload(case.pk, field_png, site=name)
+        assert refused.status_code == 422
+        assert "Your laboratory has no site called" in said(refused)
+    assert scanner.upload(case.pk, field_png, site="x" * 201).status_code == 422
+    assert not SmearImage.objects.exists()
+
+    told = scanner.upload(case.pk, field_png, site=" Scanner, ground floor ").json()
+    assert told["site"] == "Scanner, ground floor"
+    assert SmearImage.objects.get().site == site
+    assert scanner.get(f"images/{told['id']}").json()["site"] == "Scanner, ground floor"
+    assert scanner.get(f"cases/{case.pk}/images").json()["images"][0]["site"] == "Scanner, ground floor"
 
 
 def test_the_very_file_again_names_its_image(scanner: System, case: Case, field_png: bytes) -> None:

@@ -36,10 +36,12 @@ class System:
             headers=self.headers(**headers),
         )
 
-    def upload(self, case: int, content: bytes, name: str = "field.png", **headers: str) -> HttpResponse:
+    def upload(
+        self, case: int, content: bytes, name: str = "field.png", *, site: str | None = None, **headers: str
+    ) -> HttpResponse:
         return self.client.post(
             f"/api/v1/cases/{case}/images",
-            {"file": SimpleUploadedFile(name, content)},
+            {"file": SimpleUploadedFile(name, content), **({} if site is None else {"site": site})},
             headers=self.headers(**headers),
         )
 
