@@ -21,7 +21,8 @@ def keep_references() -> None:
     """Keep what the held-out images of each field model look like, as far as its bundle tells; read once a bundle."""
     known = dict(QualityReference.objects.values_list("version", "bundle_sha256"))
     versions = ModelVersion.objects.filter(task=ModelVersion.Task.FIELD, analyses__isnull=False)
-    for version in versions.distinct().defer("manifest"):
+    # Those of a drawn archive have no bundle, and nobody misses it.
+    for version in versions.exclude(bundle_path="").distinct().defer("manifest"):
         if known.get(version.pk) == version.bundle_sha256:
             continue
         try:

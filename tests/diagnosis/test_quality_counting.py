@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from diagnosis.models import Dispute, Laboratory, QualityDay, QualityReference, SmearImage
+from diagnosis.models import Dispute, Laboratory, ModelVersion, QualityDay, QualityReference, SmearImage
 from diagnosis.services import quality, quality_reference
 from diagnosis.services.quality_tallies import Histogram, Share, bin_of, duration_bin
 from ml.calibration import wilson_interval
@@ -290,3 +291,16 @@ def test_the_command_goes_back_as_far_as_it_is_told(cast, version, capsys):
 def test_the_command_says_what_is_wrong(laboratory: Laboratory, arguments, sentence):
     with pytest.raises(CommandError, match=sentence):
         call_command("quality", *arguments)
+
+
+def test_a_bundle_that_is_gone_is_warned_of_and_one_that_never_was_is_not(
+    image: SmearImage, judge: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    judge(image, "early")
+    ModelVersion.objects.update(bundle_path="gone")
+    quality_reference.keep_references()
+    assert "The held-out images of" in caplog.text
+    caplog.clear()
+    ModelVersion.objects.update(bundle_path="")  # as in a drawn archive
+    quality_reference.keep_references()
+    assert caplog.text == ""
