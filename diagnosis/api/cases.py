@@ -85,7 +85,10 @@ def read_case(request: HttpRequest, case_id: int) -> CaseOut:
     **_writes("images:write"),
 )
 def upload_image(
-    request: HttpRequest, case_id: int, file: File[UploadedFile], site: SiteName = Form("")
+    request: HttpRequest,
+    case_id: int,
+    file: File[UploadedFile],
+    site: SiteName = Form(""),  # noqa: B008 - so ninja takes a default
 ) -> HttpResponse:
     """Take one smear image into a case, and queue its analysis.
 
