@@ -285,5 +285,24 @@ def _texts(value: ast.expr) -> list[str]:
     return [value.value] if isinstance(value, ast.Constant) and isinstance(value.value, str) else []
 
 
+def test_a_change_of_status_is_shown_as_it_was_once_recorded_and_as_it_is(
+    administrator: Client, laboratory: Any
+) -> None:
+    audit.record(
+        action="retire_model",
+        actor=None,
+        laboratory=laboratory,
+        detail={"name": "field-1", "before": "shadow"},
+    )
+    audit.record(
+        action="shadow_model", actor=None, laboratory=laboratory, detail={"name": "field-2"},
+        old={"status": "candidate"}, new={"status": "shadow"},
+    )  # fmt: skip
+    rows = administrator.get(reverse(AUDIT)).context["rows"]
+    told = {row.event.action: [(one.name, one.old, one.new) for one in row.changes] for row in rows}
+    assert told["retire_model"] == [("name", None, "field-1"), ("before", None, "shadow")]
+    assert told["shadow_model"] == [("status", "candidate", "shadow"), ("name", None, "field-2")]
+
+
 def test_an_unknown_action_is_shown_by_its_name() -> None:
     assert audit_wording.action_word("some_new_deed") == "some new deed"
