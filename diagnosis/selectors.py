@@ -63,6 +63,13 @@ DISAGREEMENT = OVERRULED | (
 DISPUTED = Q(pk__in=Dispute.objects.filter(ended_at__isnull=True).order_by().values("image"))
 """Two readers differ, and no third has settled it."""
 
+COUNTED = (
+    "image_count", "suspected_count", "unjudged_count", "indeterminate_count", "failed_count", "unfinished_count",
+    "reviewed_count", "unread_count", "overruled_count", "unsure_count", "veiled_count", "suspicion", "active_at",
+    "promyelocyte_count", "leukocyte_count", "rank",
+)  # fmt: skip
+"""What `with_counts` adds to a case."""
+
 MOST_UNFINISHED = 100_000
 """Beyond this many, the counts of queued and running analyses are no longer exact."""
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from django.db.models import Case as SqlCase
 from django.db.models import (
+    BooleanField,
     Count,
     Exists,
     F,
@@ -22,10 +23,21 @@ from django.db.models import (
     When,
     prefetch_related_objects,
 )
+from django.db.models import Case as SqlCase
 from django.utils import timezone
 
-from diagnosis import permissions, selectors, turnaround, veil
-from diagnosis.models import Case, Dispute, SavedView, SecondOpinion, SignOut, Site, SmearImage, User
+from diagnosis import permissions, selectors, turnaround
+from diagnosis.models import (
+    Case,
+    Dispute,
+    SavedView,
+    SecondOpinion,
+    SignedFinding,
+    SignOut,
+    Site,
+    SmearImage,
+    User,
+)
 from diagnosis.services import signed
 
 NOT_SIGNED = Q(status=Case.Status.PRELIMINARY) | Q(amending_since__isnull=False)
@@ -49,8 +61,10 @@ MINE, NOBODYS = "mine", "nobody"
 MOST_ASKED = 20
 """Questions listed above the worklist; the tab of those lists the cases of all."""
 
+Keys = list[int] | QuerySet[Case, Any]
+"""Cases by their keys, or as a query of them."""
+
 _WAITING = Q(answered_at__isnull=True, withdrawn_at__isnull=True)
-_NEEDS_A_READER = selectors.UNREAD | selectors.UNSURE
 
 
 @dataclass(frozen=True)
@@ -69,43 +83,79 @@ class WorklistFilters:
     is_late: bool = False
 
 
+MOST_SIGNED = 1000
+"""Signed cases that the list goes on to, the newest; the history has them all."""
+
+_MOST_KEYS = 5000
+"""Keys that a query is given one by one. Of more open cases it works out itself which they are."""
+
+
+MOST_SIGNED = 1000
+"""Signed cases that the list goes on to, the newest; the history has them all."""
+
+_MOST_KEYS = 5000
+"""Keys that a query is given one by one; of more cases it works out itself which they are."""
+
+
 class Worklist:
     """The list as a paginator takes it: cases to be worked on by urgency, then the signed ones, newest first.
 
-    Urgency is asked of the few that are open alone: the archive may hold a hundred thousand.
+    Urgency is asked of the few that are open alone: the archive may hold a hundred thousand. First comes which they
+    are, so that what follows knows how few; left to guess, PostgreSQL went through a million images. Then all that is
+    counted of them, which gives their order, what a tab shows of them, and what their rows say.
     """
 
-    def __init__(self, *, user: User, open_cases: QuerySet[Case], signed: QuerySet[Case]) -> None:
-        self._user, self._open, self._signed = user, open_cases, signed
-        self._open_count: int | None = None
+    def __init__(self, *, user: User, filters: WorklistFilters) -> None:
+        self._user, self._filters = user, filters
+        self._cases = _by_case_alone(user, filters)
 
-    def _how_many_open(self) -> int:
-        if self._open_count is None:
-            self._open_count = self._open.count()
-        return self._open_count
+    @cached_property
+    def _open(self) -> dict[int, dict[str, Any]]:
+        """What is counted of the cases to be worked on that match, by key, the most urgent first."""
+        ordered = _by_urgency(self._user, _to_be_worked_on(self._cases, self._filters))
+        is_shown = _TABS.get(self._filters.show, lambda case: True)
+        counted = ordered.values("pk", "is_disputed", *selectors.COUNTED)
+        return {case["pk"]: case for case in counted if is_shown(case)}
+
+    @cached_property
+    def _signed_keys(self) -> list[int]:
+        """Of the signed ones, one more than are listed."""
+        if self._filters.show != ALL and not self._filters.status:
+            return []
+        cases = _signed(self._cases, self._filters).order_by("-received_on", "-pk")
+        return list(cases.values_list("pk", flat=True)[: MOST_SIGNED + 1])
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether more signed cases match than are listed."""
+        return len(self._signed_keys) > MOST_SIGNED
+
+    @cached_property
+    def _keys(self) -> list[int]:
+        return [*self._open, *self._signed_keys[:MOST_SIGNED]]
 
     def count(self) -> int:
-        return self._how_many_open() + self._signed.count()
+        return len(self._keys)
 
     def __len__(self) -> int:
         return self.count()
 
     def __getitem__(self, which: slice) -> list[Case]:
-        first, last = which.start or 0, which.stop
-        before = self._how_many_open()
-        found = list(_by_urgency(self._user, self._open)[first:last]) if first < before else []
-        if last is None or last > before:
-            newest = self._signed.order_by("-received_on", "-pk").values_list("pk", flat=True)
-            keys = list(newest[max(0, first - before) : None if last is None else last - before])
-            counted = {case.pk: case for case in selectors.worklist(user=self._user).filter(pk__in=keys)}
-            found += [counted[key] for key in keys if key in counted]
-        return found
+        keys = self._keys[which]
+        signed = [key for key in keys if key not in self._open]
+        found = {}
+        if len(signed) < len(keys):
+            found = {case.pk: case for case in selectors.cases_of(self._user).filter(pk__in=keys)}
+            for key in found.keys() & self._open.keys():
+                found[key].__dict__.update({name: self._open[key][name] for name in selectors.COUNTED})
+        if signed:
+            found |= {case.pk: case for case in selectors.worklist(user=self._user).filter(pk__in=signed)}
+        return [found[key] for key in keys if key in found]
 
 
 def worklist(*, user: User, filters: WorklistFilters = WorklistFilters()) -> Worklist:
     """Cases of the user's laboratory that match: those of `selectors.worklist`, with its counts."""
-    cases = _narrowed(user, filters)
-    return Worklist(user=user, open_cases=cases.filter(NOT_SIGNED), signed=cases.exclude(NOT_SIGNED))
+    return Worklist(user=user, filters=filters)
 
 
 def with_work(cases: Iterable[Case], *, user: User, now: datetime.datetime | None = None) -> list[Case]:
@@ -188,24 +238,27 @@ def _open_disputes() -> QuerySet[Dispute]:
     return Dispute.objects.filter(ended_at__isnull=True)
 
 
-def _by_urgency(user: User, cases: QuerySet[Case]) -> QuerySet[Case]:
+def _by_urgency(user: User, cases: Keys) -> QuerySet[Case]:
     """Suspected first, then what nobody has judged or two readers differ about, then the rest; in each the unread
     first, then those whose cells are the most suspicious, then the older.
     """
-    disputed = Exists(_open_disputes().filter(image__case=OuterRef("pk")))
     unjudged = selectors.RANK_UNJUDGED
+    is_disputed = Q(pk__in=_open_disputes().order_by().values("image__case"))
     return (
         selectors.worklist(user=user)
-        .filter(pk__in=cases.order_by().values("pk"))
+        .filter(pk__in=cases)
         .annotate(
-            is_disputed=disputed,
+            is_disputed=SqlCase(
+                When(is_disputed, then=Value(True)), default=Value(False), output_field=BooleanField()
+            ),
             urgency=SqlCase(
-                When(is_disputed=True, rank__gt=unjudged, then=Value(unjudged)),
+                When(is_disputed & Q(rank__gt=unjudged), then=Value(unjudged)),
                 default=F("rank"),
                 output_field=IntegerField(),
             ),
             is_read=SqlCase(
-                When(is_disputed=False, unread_count=0, unsure_count=0, image_count__gt=0, then=Value(1)),
+                When(is_disputed, then=Value(0)),
+                When(unread_count=0, unsure_count=0, image_count__gt=0, then=Value(1)),
                 default=Value(0),
                 output_field=IntegerField(),
             ),
@@ -214,12 +267,11 @@ def _by_urgency(user: User, cases: QuerySet[Case]) -> QuerySet[Case]:
     )
 
 
-def _narrowed(user: User, filters: WorklistFilters) -> QuerySet[Case]:
+def _by_case_alone(user: User, filters: WorklistFilters) -> QuerySet[Case]:
+    """Cases that match as far as no image is asked; the clock runs for those that nobody has signed."""
     cases = Case.objects.filter(laboratory_id=user.laboratory_id)
     if filters.status:
         cases = cases.filter(status=filters.status)
-    elif filters.show != ALL:
-        cases = cases.filter(NOT_SIGNED)
     if filters.reader == MINE:
         cases = cases.filter(assigned_to=user)
     elif filters.reader == NOBODYS:
@@ -228,37 +280,52 @@ def _narrowed(user: User, filters: WorklistFilters) -> QuerySet[Case]:
         cases = cases.filter(assigned_to_id=int(filters.reader))
     if filters.specimen:
         cases = cases.filter(specimen=filters.specimen)
-    if filters.site is not None:
-        cases = cases.filter(_has_image(cases, Q(site_id=filters.site)))
     if filters.is_late:
         hours = user.laboratory.turnaround_hours
         cases = cases.filter(turnaround.is_late(hours=hours), status=Case.Status.PRELIMINARY)
-    return _shown(user, cases, filters.show)
-
-
-def _shown(user: User, cases: QuerySet[Case], show: str) -> QuerySet[Case]:
-    empty = ~Exists(SmearImage.objects.filter(case=OuterRef("pk")))
-    if show == UNREAD:
-        return cases.filter(_has_image(cases, _NEEDS_A_READER) | Q(empty))
-    if show == UNSIGNED:
-        return cases.filter(NOT_SIGNED).exclude(_has_image(cases, _NEEDS_A_READER)).exclude(Q(empty))
-    if show == SUSPECTED:
-        told = veil.shown_to(user) if veil.reads_blind(user) else Q()
-        return cases.filter(_has_image(cases, selectors.SUSPECTED & told))
-    if show == UNFINISHED:
-        return cases.filter(_has_image(cases, selectors.UNFINISHED))
-    if show == DISPUTED:
-        return cases.filter(_has_image(cases, selectors.DISPUTED))
-    if show == ASKED:
-        return cases.filter(pk__in=asked_of(user=user).order_by().values("case"))
+    if filters.show == ASKED:
+        cases = cases.filter(pk__in=asked_of(user=user).order_by().values("case"))
     return cases
 
 
-def _has_image(cases: QuerySet[Case], condition: Q) -> Q:
-    """Those of `cases` with an image like this.
+def _needs_reader(case: Mapping[str, Any]) -> bool:
+    return not case["image_count"] or case["unread_count"] > 0 or case["unsure_count"] > 0
 
-    One pass over the images of these cases: a correlated EXISTS makes SQLite go through every image without a review
-    anew for each case.
+
+_TABS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
+    UNREAD: _needs_reader,
+    UNSIGNED: lambda case: not _needs_reader(case),
+    SUSPECTED: lambda case: case["rank"] == selectors.RANK_SUSPECTED,
+    UNFINISHED: lambda case: case["unfinished_count"] > 0,
+    DISPUTED: lambda case: case["is_disputed"],
+}
+"""What a tab asks of cases to be worked on, by the counts that their order rests on: they are counted in any case."""
+
+
+def _to_be_worked_on(cases: QuerySet[Case], filters: WorklistFilters) -> Keys:
+    """Those of the cases that are open, one by one where they are few."""
+    open_cases = cases.filter(NOT_SIGNED)
+    keys: Keys = list(open_cases.order_by().values_list("pk", flat=True)[: _MOST_KEYS + 1])
+    if len(keys) > _MOST_KEYS:
+        keys = open_cases.order_by().values("pk")
+    if filters.site is None:
+        return keys
+    images = SmearImage.objects.filter(case__in=keys, site_id=filters.site)
+    return list(images.order_by().values_list("case", flat=True).distinct())
+
+
+def _signed(cases: QuerySet[Case], filters: WorklistFilters) -> QuerySet[Case]:
+    """Those of the cases that are signed and closed, and whose images match as what was kept of them at the signature
+    says (`SignedFinding`).
     """
-    images = SmearImage.objects.filter(condition, case__in=cases.order_by().values("pk"))
-    return Q(pk__in=images.order_by().values("case"))
+    signed = cases.filter(status__in=[Case.Status.FINAL, Case.Status.AMENDED], amending_since__isnull=True)
+    if filters.site is not None:
+        signed = signed.filter(
+            Exists(SmearImage.objects.filter(case=OuterRef("pk"), site_id=filters.site).order_by())
+        )
+    if filters.show == SUSPECTED:
+        return signed.filter(
+            Exists(SignedFinding.objects.filter(case=OuterRef("pk"), is_suspected=True).order_by())
+        )
+    # Nothing of a signed case is unread, disputed, in work or to be signed.
+    return signed if filters.show in (OPEN, ALL) else signed.none()
