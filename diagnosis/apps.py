@@ -14,17 +14,20 @@ class DiagnosisConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Have the audit's triggers looked after: a migration that rebuilds a table on SQLite drops its triggers."""
-        post_migrate.connect(keep_audit_triggers, sender=self, dispatch_uid="diagnosis.keep_audit_triggers")
+        """Have the triggers looked after: a migration that rebuilds a table on SQLite drops those on it."""
+        post_migrate.connect(keep_triggers, sender=self, dispatch_uid="diagnosis.keep_triggers")
 
 
-def keep_audit_triggers(using: str, **kwargs: Any) -> None:
-    """Add what is missing of the audit's triggers, once the migration that brought them is applied."""
+def keep_triggers(using: str, **kwargs: Any) -> None:
+    """Add what is missing of the triggers, once the migrations that brought them are applied."""
     from django.db import connections
     from django.db.migrations.recorder import MigrationRecorder
 
-    from diagnosis.services import audit_triggers
+    from diagnosis.services import audit_triggers, tally_triggers
 
     connection = connections[using]
-    if ("diagnosis", "0007_audit_is_append_only") in MigrationRecorder(connection).applied_migrations():
+    applied = MigrationRecorder(connection).applied_migrations()
+    if ("diagnosis", "0007_audit_is_append_only") in applied:
         audit_triggers.install(connection)
+    if ("diagnosis", "0014_case_tallies") in applied:
+        tally_triggers.install(connection)

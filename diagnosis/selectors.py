@@ -63,6 +63,9 @@ DISAGREEMENT = OVERRULED | (
 DISPUTED = Q(pk__in=Dispute.objects.filter(ended_at__isnull=True).order_by().values("image"))
 """Two readers differ, and no third has settled it."""
 
+NOT_SIGNED = Q(status=Case.Status.PRELIMINARY) | Q(amending_since__isnull=False)
+"""A case whose images may be read: not signed out yet, or open for an amendment."""
+
 COUNTED = (
     "image_count", "suspected_count", "unjudged_count", "indeterminate_count", "failed_count", "unfinished_count",
     "reviewed_count", "unread_count", "overruled_count", "unsure_count", "veiled_count", "suspicion", "active_at",
@@ -339,15 +342,16 @@ def _on_images(condition: Q) -> Q:
     return Q(*children, _connector=condition.connector, _negated=condition.negated)
 
 
-def with_counts(cases: QuerySet[Case], user: User) -> QuerySet[Case]:
+def with_counts(cases: QuerySet[Case], user: User | None) -> QuerySet[Case]:
     """Add the counts of images by what they are, one join for all, the rank that follows from them, and `suspicion`:
     the highest index of any image's cells, which images of a thin or normal part cannot lower. A possible APL ranks
-    with the suspected, although its promyelocytes are no blasts: it kills within days.
+    with the suspected, although its promyelocytes are no blasts: it kills within days. Without a user nothing is
+    veiled.
     """
 
     # What may be told of an image: everything, unless she has yet to read it blind.
-    is_blind = veil.reads_blind(user)
-    shown = veil.shown_to(user, "images__", "") if is_blind else Q()
+    is_blind = user is not None and veil.reads_blind(user)
+    shown = veil.shown_to(user, "images__", "") if user is not None and is_blind else Q()
 
     def counted(condition: Q) -> Count:
         return Count("images", filter=_on_images(condition))

@@ -10,23 +10,17 @@ from functools import cached_property
 from typing import Any
 
 from django.db.models import (
-    BooleanField,
     Count,
     Exists,
-    F,
-    IntegerField,
     OuterRef,
     Prefetch,
     Q,
     QuerySet,
-    Value,
-    When,
     prefetch_related_objects,
 )
-from django.db.models import Case as SqlCase
 from django.utils import timezone
 
-from diagnosis import permissions, selectors, turnaround
+from diagnosis import case_tallies, permissions, selectors, turnaround
 from diagnosis.models import (
     Case,
     Dispute,
@@ -39,9 +33,6 @@ from diagnosis.models import (
     User,
 )
 from diagnosis.services import signed
-
-NOT_SIGNED = Q(status=Case.Status.PRELIMINARY) | Q(amending_since__isnull=False)
-"""A case whose images may be read: not signed out yet, or open for an amendment."""
 
 OPEN, UNREAD, UNSIGNED, SUSPECTED, UNFINISHED = "open", "unread", "unsigned", "suspected", "unfinished"
 DISPUTED, ASKED, ALL = "disputed", "asked", "all"
@@ -60,9 +51,6 @@ MINE, NOBODYS = "mine", "nobody"
 
 MOST_ASKED = 20
 """Questions listed above the worklist; the tab of those lists the cases of all."""
-
-Keys = list[int] | QuerySet[Case, Any]
-"""Cases by their keys, or as a query of them."""
 
 _WAITING = Q(answered_at__isnull=True, withdrawn_at__isnull=True)
 
@@ -94,15 +82,14 @@ MOST_SIGNED = 1000
 """Signed cases that the list goes on to, the newest; the history has them all."""
 
 _MOST_KEYS = 5000
-"""Keys that a query is given one by one; of more cases it works out itself which they are."""
+"""Keys that one query is given."""
 
 
 class Worklist:
     """The list as a paginator takes it: cases to be worked on by urgency, then the signed ones, newest first.
 
     Urgency is asked of the few that are open alone: the archive may hold a hundred thousand. First comes which they
-    are, so that what follows knows how few; left to guess, PostgreSQL went through a million images. Then all that is
-    counted of them, which gives their order, what a tab shows of them, and what their rows say.
+    are; then all that is counted of them, which gives their order, what a tab shows of them, and what their rows say.
     """
 
     def __init__(self, *, user: User, filters: WorklistFilters) -> None:
@@ -112,10 +99,18 @@ class Worklist:
     @cached_property
     def _open(self) -> dict[int, dict[str, Any]]:
         """What is counted of the cases to be worked on that match, by key, the most urgent first."""
-        ordered = _by_urgency(self._user, _to_be_worked_on(self._cases, self._filters))
+        keys = _to_be_worked_on(self._cases, self._filters)
+        disputed: set[int] = set()
+        rows: list[dict[str, Any]] = []
+        for first in range(0, len(keys), _MOST_KEYS):
+            some = keys[first : first + _MOST_KEYS]
+            open_disputes = _open_disputes().filter(image__case__in=some).order_by()
+            disputed.update(open_disputes.values_list("image__case", flat=True))
+            rows += case_tallies.counted(user=self._user, keys=some)
+        for row in rows:
+            row["is_disputed"] = row["pk"] in disputed
         is_shown = _TABS.get(self._filters.show, lambda case: True)
-        counted = ordered.values("pk", "is_disputed", *selectors.COUNTED)
-        return {case["pk"]: case for case in counted if is_shown(case)}
+        return {row["pk"]: row for row in case_tallies.by_urgency(row for row in rows if is_shown(row))}
 
     @cached_property
     def _signed_keys(self) -> list[int]:
@@ -238,35 +233,6 @@ def _open_disputes() -> QuerySet[Dispute]:
     return Dispute.objects.filter(ended_at__isnull=True)
 
 
-def _by_urgency(user: User, cases: Keys) -> QuerySet[Case]:
-    """Suspected first, then what nobody has judged or two readers differ about, then the rest; in each the unread
-    first, then those whose cells are the most suspicious, then the older.
-    """
-    unjudged = selectors.RANK_UNJUDGED
-    is_disputed = Q(pk__in=_open_disputes().order_by().values("image__case"))
-    return (
-        selectors.worklist(user=user)
-        .filter(pk__in=cases)
-        .annotate(
-            is_disputed=SqlCase(
-                When(is_disputed, then=Value(True)), default=Value(False), output_field=BooleanField()
-            ),
-            urgency=SqlCase(
-                When(is_disputed & Q(rank__gt=unjudged), then=Value(unjudged)),
-                default=F("rank"),
-                output_field=IntegerField(),
-            ),
-            is_read=SqlCase(
-                When(is_disputed, then=Value(0)),
-                When(unread_count=0, unsure_count=0, image_count__gt=0, then=Value(1)),
-                default=Value(0),
-                output_field=IntegerField(),
-            ),
-        )
-        .order_by("urgency", "is_read", selectors.MOST_SUSPICIOUS_FIRST, "received_on", "created_at", "pk")
-    )
-
-
 def _by_case_alone(user: User, filters: WorklistFilters) -> QuerySet[Case]:
     """Cases that match as far as no image is asked; the clock runs for those that nobody has signed."""
     cases = Case.objects.filter(laboratory_id=user.laboratory_id)
@@ -302,16 +268,13 @@ _TABS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
 """What a tab asks of cases to be worked on, by the counts that their order rests on: they are counted in any case."""
 
 
-def _to_be_worked_on(cases: QuerySet[Case], filters: WorklistFilters) -> Keys:
-    """Those of the cases that are open, one by one where they are few."""
-    open_cases = cases.filter(NOT_SIGNED)
-    keys: Keys = list(open_cases.order_by().values_list("pk", flat=True)[: _MOST_KEYS + 1])
-    if len(keys) > _MOST_KEYS:
-        keys = open_cases.order_by().values("pk")
-    if filters.site is None:
-        return keys
-    images = SmearImage.objects.filter(case__in=keys, site_id=filters.site)
-    return list(images.order_by().values_list("case", flat=True).distinct())
+def _to_be_worked_on(cases: QuerySet[Case], filters: WorklistFilters) -> list[int]:
+    """Keys of those of the cases that are open."""
+    open_cases = cases.filter(selectors.NOT_SIGNED)
+    if filters.site is not None:
+        at_site = SmearImage.objects.filter(case=OuterRef("pk"), site_id=filters.site).order_by()
+        open_cases = open_cases.filter(Exists(at_site))
+    return list(open_cases.order_by().values_list("pk", flat=True))
 
 
 def _signed(cases: QuerySet[Case], filters: WorklistFilters) -> QuerySet[Case]:

@@ -18,6 +18,7 @@ from diagnosis.models.saved_view import SavedView
 from diagnosis.models.shadow import ShadowAnalysis
 from diagnosis.models.sign_out import SignOut
 from diagnosis.models.site_validation import SiteValidation
+from diagnosis.models.tally import CaseTally, StaleTally
 from diagnosis.models.training import Training
 from diagnosis.models.user import User
 
@@ -28,6 +29,7 @@ __all__ = [
     "AuditHead",
     "BlindReading",
     "Case",
+    "CaseTally",
     "Cell",
     "CellAnalysis",
     "CellReading",
@@ -49,6 +51,7 @@ __all__ = [
     "Site",
     "SiteValidation",
     "SmearImage",
+    "StaleTally",
     "Training",
     "User",
     "Webhook",

@@ -16,7 +16,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from diagnosis.models import Analysis, SmearImage
-from diagnosis.services import analyze, judging, queue, registry, webhook_delivery
+from diagnosis.services import analyze, case_tallies, judging, queue, registry, webhook_delivery
 from diagnosis.storage import INCOMING, smear_storage
 
 logger = logging.getLogger(__name__)
@@ -52,12 +52,14 @@ def sweep() -> Swept:
     """Take back expired leases, give up on what stopped three workers, and send what no message stands for.
 
     While a model is missing its analyses are left alone; one that the runtime could not load is tried with a
-    single analysis at a time. The same for judgements, which are given up and not tried again by themselves.
+    single analysis at a time. The same for judgements, which are given up and not tried again by themselves. Last, the
+    worklist's tallies are brought up to date.
     """
     failed, requeued = _take_back()
     sent = sum(queue.send_analysis(pk) for pk in _to_send())
     judging.give_up_silent()
     judging.send_lost()
+    case_tallies.refresh()
     if failed or requeued or sent:
         logger.info("Sweep: %d failed, %d taken back, %d sent", failed, requeued, sent)
     return Swept(failed, requeued, sent)

@@ -21,7 +21,7 @@ from diagnosis.views.saved_views import views_of
 from diagnosis.worklist_forms import WorklistForm
 from diagnosis.worklist_selectors import MOST_ASKED, SHOWN
 
-A_PAGE = 50
+A_PAGE = 25
 KNOWN = "X-Worklist"
 """Header by which the page says which list it shows."""
 
@@ -30,14 +30,14 @@ def _list_of(user: User, query: QueryDict) -> dict[str, Any]:
     """What the list shows for the filters of an address."""
     form = WorklistForm(query, user=user)
     filters = form.filters()
-    page = Paginator(worklist_selectors.worklist(user=user, filters=filters), A_PAGE).get_page(
-        query.get("page")
-    )
+    found = worklist_selectors.worklist(user=user, filters=filters)
+    page = Paginator(found, A_PAGE).get_page(query.get("page"))
     page.object_list = worklist_selectors.with_work(page.object_list, user=user)
     asked = list(worklist_selectors.asked_of(user=user)[: MOST_ASKED + 1])
     return {
         "form": form,
         "page": page,
+        "most_signed": worklist_selectors.MOST_SIGNED if found.is_cut else 0,
         "show": filters.show,
         "shown": SHOWN,
         "asked": asked[:MOST_ASKED],

@@ -173,14 +173,14 @@ def test_the_database_itself_refuses() -> None:
 
 
 def test_triggers_that_are_gone_are_noticed_and_come_back() -> None:
-    from diagnosis.apps import keep_audit_triggers
+    from diagnosis.apps import keep_triggers
 
     assert audit_triggers.missing(connection) == []
     audit_triggers.remove(connection)
     assert len(audit_triggers.missing(connection)) == len(
         audit_triggers._SQLITE if connection.vendor == "sqlite" else audit_triggers._POSTGRES
     )
-    keep_audit_triggers(using="default")
+    keep_triggers(using="default")
     assert audit_triggers.missing(connection) == []
 
 

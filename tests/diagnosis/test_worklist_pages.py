@@ -135,6 +135,18 @@ def test_pages_go_on_from_the_open_cases_into_the_signed(
     assert [*shown(reader, show="all"), *shown(reader, show="all", page=2)] == whole
 
 
+def test_after_many_signed_cases_the_list_refers_to_the_history(
+    reader: Client, day: dict[str, Case], open_case: OpenCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("diagnosis.worklist_selectors.MOST_SIGNED", 1)
+    url = reverse("diagnosis:worklist")
+    assert "the history" not in reader.get(url, {"status": "final"}).text
+    Case.objects.filter(pk=open_case("LATER").pk).update(status="final")
+    page = reader.get(url, {"status": "final"})
+    assert [case.accession_number for case in page.context["page"]] == ["LATER"]
+    assert "the newest 1 that are signed out: <a" in page.text
+
+
 def row_of(client: Client, number: str, **query: Any) -> str:
     page = client.get(reverse("diagnosis:worklist"), query).text
     return page[page.index(f">{number}</a></th>") :].split("</tr>")[0]
@@ -252,4 +264,4 @@ def test_it_asks_as_many_queries_whatever_it_shows(
         add(f"C-{number}")
     assert SecondOpinion.objects.count() == 7
     assert queries() == of_one
-    assert of_one <= 20
+    assert of_one <= 23  # on PostgreSQL one more: the audit holds whom its event names
