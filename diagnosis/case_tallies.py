@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from django.db.models import Aggregate, Count, Max, Sum, Value
+from django.db.models.functions import Coalesce
+
 from diagnosis import selectors, veil
-from diagnosis.models import BlindReading, Case, CaseTally, Review, StaleTally, User
+from diagnosis.models import Case, CaseTally, SmearImage, StaleTally, User
+from diagnosis.services import apl
 from diagnosis.services.case_tallies import KEPT
 
-_ORDERED_BY = ("pk", "received_on", "created_at", "status")
-_TOLD = (
-    "suspected_count", "unjudged_count", "indeterminate_count", "overruled_count", "unsure_count",
-    "promyelocyte_count", "leukocyte_count",
-)  # fmt: skip
-"""Counts of what a model or a colleague said, which who reads blind is not told."""
+_ORDERED_BY = ("pk", "received_on", "created_at", "status", "specimen")
+_CELLS = "newest_analysis__cell_analysis__"
+_TOLD: dict[str, Aggregate | Coalesce] = {
+    "suspected_count": Count("pk", filter=selectors.SUSPECTED),
+    "unjudged_count": Count("pk", filter=selectors.UNJUDGED),
+    "indeterminate_count": Count("pk", filter=selectors.INDETERMINATE),
+    "overruled_count": Count("pk", filter=selectors.OVERRULED),
+    "unsure_count": Count("pk", filter=selectors.UNSURE),
+    "promyelocyte_count": Coalesce(Sum(f"{_CELLS}promyelocytes"), Value(0)),
+    "leukocyte_count": Coalesce(Sum(f"{_CELLS}leukocytes"), Value(0)),
+    "suspicion": Max(f"{_CELLS}suspicion"),
+}
+"""What a model or a colleague said of images, of which who reads blind is told where she has seen them: of images."""
+_NOTHING = {**dict.fromkeys(_TOLD, 0), "suspicion": None, "seen": 0}
 
 
 def counted(*, user: User, keys: list[int]) -> list[dict[str, Any]]:
-    """The counts `selectors.COUNTED` of these open cases, with `pk`, `received_on`, `created_at` and `status`; as
-    `selectors.with_counts` makes them for this person, to the value. A few queries, however many cases.
+    """The counts `selectors.COUNTED` of these open cases, with `pk`, `received_on`, `created_at`, `status` and
+    `specimen`; as `selectors.with_counts` makes them for this person, to the value. A few queries, however many cases.
     """
     # First what is stale, then the tallies: in the other order a count that ended between the two would pass for new.
     changed = set(
@@ -28,44 +40,45 @@ def counted(*, user: User, keys: list[int]) -> list[dict[str, Any]]:
     kept = CaseTally.objects.filter(case__in=keys).order_by()
     columns = {"pk": "case__pk", **{name: f"case__{name}" for name in _ORDERED_BY[1:]}}
     rows = {
-        values[0]: dict(zip((*columns, *KEPT), values, strict=True))
+        values[0]: {**dict(zip((*columns, *KEPT), values, strict=True)), "veiled_count": 0}
         for values in kept.values_list(*columns.values(), *KEPT)
         if values[0] not in changed
     }
-    to_count = set(keys) - rows.keys()
     if veil.reads_blind(user):
-        seen = _seen_by(user, keys)
-        to_count |= seen
-        for key in rows.keys() - seen:
-            _veil(rows[key])
-    else:
-        for row in rows.values():
-            row["veiled_count"] = 0
-    if to_count:  # to put the question together takes longer than all the rest
-        live = selectors.with_counts(Case.objects.filter(pk__in=to_count).order_by(), user)
+        _veil(user, rows)
+    if len(rows) < len(keys):  # to put the question together takes longer than all the rest
+        live = selectors.with_counts(Case.objects.filter(pk__in=set(keys) - rows.keys()).order_by(), user)
         rows |= {row["pk"]: row for row in live.values(*_ORDERED_BY, *selectors.COUNTED)}
     return [rows[key] for key in keys if key in rows]
 
 
-def _seen_by(user: User, keys: list[int]) -> set[int]:
-    """Cases with an image that she has classed or reviewed: what she may be told of them is counted by image."""
-    blind = BlindReading.objects.filter(reader=user, image__case__in=keys).order_by()
-    reviewed = Review.objects.filter(reviewer=user, image__case__in=keys).order_by()
-    return set(
-        blind.values_list("image__case", flat=True).union(reviewed.values_list("image__case", flat=True))
-    )
-
-
-def _veil(row: dict[str, Any]) -> None:
-    """Take from a row what is kept from who reads blind and has seen none of its images; a signed case that is open for
-    an amendment is shown to all.
+def _veil(user: User, rows: dict[int, dict[str, Any]]) -> None:
+    """Take from rows what is kept from who reads blind and has not seen an image; a signed case that is open for an
+    amendment is shown to all.
     """
-    if row["status"] != Case.Status.PRELIMINARY:
-        row["veiled_count"] = 0
-        return
-    row.update(
-        dict.fromkeys(_TOLD, 0), suspicion=None, rank=selectors.RANK_OTHER, veiled_count=row["image_count"]
+    veiled = {key: row for key, row in rows.items() if row["status"] == Case.Status.PRELIMINARY}
+    seen = (
+        SmearImage.objects.filter(pk__in=veil.seen_of(user=user, cases=list(veiled)))
+        .order_by()
+        .values("case")
+        .annotate(seen=Count("pk"), **_TOLD)
     )
+    told = {row.pop("case"): row for row in seen}
+    for key, row in veiled.items():
+        known = told.get(key, _NOTHING)
+        row.update({name: known[name] for name in _TOLD})
+        row["veiled_count"] = row["image_count"] - known["seen"]
+        row["rank"] = _rank(row)
+
+
+def _rank(row: Mapping[str, Any]) -> int:
+    """As `selectors.with_counts` ranks."""
+    is_apl = apl.alert(
+        promyelocytes=row["promyelocyte_count"], leukocytes=row["leukocyte_count"], specimen=row["specimen"]
+    )
+    if row["suspected_count"] or is_apl is not None:
+        return selectors.RANK_SUSPECTED
+    return selectors.RANK_UNJUDGED if row["unjudged_count"] else selectors.RANK_OTHER
 
 
 def by_urgency(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

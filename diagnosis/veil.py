@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
 from diagnosis import permissions
 from diagnosis.models import BlindReading, Case, Review, SmearImage, User
@@ -66,13 +66,21 @@ def shown_to(user: User, image: str = "", case: str = "case__") -> Q:
     """The images whose outcome a reader in blind mode may see, as a condition on smear images, or on rows that have
     one: `image` and `case` are the ways there, with the underscores behind.
     """
-    blind = BlindReading.objects.filter(reader=user).order_by().values("image")
-    reviewed = Review.objects.filter(reviewer=user).order_by().values("image")
-    return (
-        Q(**{f"{image}pk__in": blind})
-        | Q(**{f"{image}pk__in": reviewed})
-        | Q(**{f"{case}status__in": [Case.Status.FINAL, Case.Status.AMENDED]})
-    )
+    # Asked image by image, by its index: a reader has classed a hundred thousand, of which a page shows a few. Whether
+    # the case is signed comes first, and spares the question.
+    signed = Q(**{f"{case}status__in": [Case.Status.FINAL, Case.Status.AMENDED]})
+    own = {"image": OuterRef(f"{image}pk")}
+    blind = BlindReading.objects.filter(**own, reader=user).order_by()
+    reviewed = Review.objects.filter(**own, reviewer=user).order_by()
+    return signed | Q(Exists(blind)) | Q(Exists(reviewed))
+
+
+def seen_of(*, user: User, cases: list[int]) -> frozenset[UUID]:
+    """Those images of these cases that she has classed blind or reviewed; one query."""
+    of_cases = {"image__case__in": cases}
+    blind = BlindReading.objects.filter(**of_cases, reader=user).order_by().values_list("image", flat=True)
+    reviewed = Review.objects.filter(**of_cases, reviewer=user).order_by().values_list("image", flat=True)
+    return frozenset(blind.union(reviewed))
 
 
 def _seen(user: User, keys: list[UUID]) -> frozenset[UUID]:

@@ -30,7 +30,7 @@ from tests.stand_in_cells import Told
 
 pytestmark = pytest.mark.django_db
 
-_VALUES = ("pk", "received_on", "created_at", "status", *selectors.COUNTED)
+_VALUES = ("pk", "received_on", "created_at", "status", "specimen", *selectors.COUNTED)
 PROMYELOCYTES = [Told("promyelocyte", 0.1)] * 10 + [Told("monocyte", 0.1)] * 50
 """As many as make a possible APL of blood, and none of marrow."""
 
