@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.apps import AppConfig
+from django.db.backends.signals import connection_created
 from django.db.models.signals import post_migrate
 
 
@@ -14,8 +15,19 @@ class DiagnosisConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Have the triggers looked after: a migration that rebuilds a table on SQLite drops those on it."""
+        """Have connections set up, and the triggers looked after: a migration that rebuilds a table on SQLite drops
+        those on it.
+        """
+        connection_created.connect(compile_nothing, dispatch_uid="diagnosis.compile_nothing")
         post_migrate.connect(keep_triggers, sender=self, dispatch_uid="diagnosis.keep_triggers")
+
+
+def compile_nothing(connection: Any, **kwargs: Any) -> None:
+    """Have PostgreSQL not compile queries: it takes a page of 25 cases for a long report, and the compiler longer than
+    the answer.
+    """
+    if connection.vendor == "postgresql":
+        connection.connection.execute("SET jit = off")
 
 
 def keep_triggers(using: str, **kwargs: Any) -> None:

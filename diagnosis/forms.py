@@ -99,7 +99,8 @@ class HistoryForm(DescribedForm):
         required=False,
         max_length=200,
         label="Search",
-        help_text="Accession, patient code, words of notes, comments and conclusions.",
+        help_text="Accession, patient code, words of notes, comments and conclusions. One or two letters: what an "
+        "accession or a patient code begins with.",
         widget=forms.TextInput({"type": "search"}),
     )
     outcome = forms.ChoiceField(required=False, choices=OUTCOMES)

@@ -2,32 +2,49 @@
 
 from __future__ import annotations
 
+import datetime
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
-from django.db.models import Q, QuerySet
+from django.db.models import OuterRef, Q, QuerySet
+from django.utils import timezone
 
-from diagnosis import selectors
-from diagnosis.models import Case, SignedFinding, SmearImage, User
+from diagnosis import selectors, word_search
+from diagnosis.models import Case, CaseTally, SignedFinding, SmearImage, StaleTally, User
 from diagnosis.selectors import DEFAULT_SORT, HistoryFilters
+from diagnosis.word_search import some
 
-MOST_FOUND: Final = 1000
+MOST_FOUND: Final = 500
 """Cases that a search by words or images finds; there are more than that in the archive if it finds so many."""
 SORTS: Final = tuple(name for name in selectors.SORTS if name.lstrip("-") not in ("urgency", "activity"))
 """Orders of the page: those that an index has. What follows from a case's images would be counted for all cases."""
+_TALLIED: Final = {
+    "suspected": "suspected_count",
+    "indeterminate": "indeterminate_count",
+    "failed": "failed_count",
+    "unfinished": "unfinished_count",
+}
+"""What a case's tally counts of an outcome."""
+_BY_DATE: Final = ("received_on", "created_at", "pk")
+
+_Row = tuple[Any, ...]
+"""Of a case: what `_BY_DATE` names."""
 
 
 class Found:
     """The cases that match, as a paginator takes them: exactly those of `selectors.history`, in its order.
 
     A search by words or by what the images came to ends with the first `MOST_FOUND` cases, and `is_cut` says so: nobody
-    turns forty pages, and to count a hundred thousand cases would keep everybody waiting.
+    turns twenty pages, and to count a hundred thousand cases would keep everybody waiting. What is searched is searched
+    place by place, each by its own indexes, and the finds are put in order: each place gives all that may come first.
     """
 
     def __init__(self, *, user: User, filters: HistoryFilters) -> None:
         self._user, self._filters = user, filters
-        self._sort = selectors.SORTS[filters.sort if filters.sort in SORTS else DEFAULT_SORT]
+        sort = filters.sort if filters.sort in SORTS else DEFAULT_SORT
+        self._sort, self._is_newest_first = selectors.SORTS[sort], sort == DEFAULT_SORT
         self._on_images = selectors.image_conditions(filters, user)
+        self._words = filters.q.split()
 
     def count(self) -> int:
         return len(self._keys[:MOST_FOUND]) if self._is_search else self._how_many
@@ -49,12 +66,17 @@ class Found:
 
     @property
     def _is_search(self) -> bool:
-        return bool(self._filters.q.split() or self._on_images)
+        return bool(self._words or self._on_images)
 
     @property
     def _cases(self) -> QuerySet[Case]:
-        cases = Case.objects.filter(laboratory_id=self._user.laboratory_id)
-        return cases.filter(selectors.by_case_alone(self._filters, self._user))
+        """Of the laboratory, as the filters of cases and the short words have them."""
+        cases = Case.objects.filter(
+            selectors.by_columns(self._filters), laboratory_id=self._user.laboratory_id
+        )
+        for word in filter(word_search.is_short, self._words):
+            cases = cases.filter(word_search.begins_with(word))
+        return cases
 
     @cached_property
     def _how_many(self) -> int:
@@ -63,24 +85,95 @@ class Found:
     @cached_property
     def _keys(self) -> list[int]:
         """Of the cases that match, in order: one more than are given."""
-        if not self._on_images:
-            return self._first(self._cases)
-        images = SmearImage.objects.filter(self._on_images).order_by().values("case")
-        if self._filters.disputed:
+        words = [word for word in self._words if not word_search.is_short(word)]
+        if words:
+            rows = self._with_words(word_search.most_telling_first(words))
+        elif not self._on_images:
+            rows = self._first(self._cases)
+        elif self._filters.disputed:
             # No signed case has a dispute that is open, and few others have.
-            return self._first(self._cases.filter(pk__in=images))
-        # Two searches, each by its own indexes, and their finds put in order: each holds all that may come first.
-        signed = SignedFinding.objects.filter(_on_findings(self._filters)).order_by().values("case")
-        keys = self._first(self._cases.filter(has_findings=True, pk__in=signed))
-        unsigned = self._cases.filter(has_findings=False)
-        of_unsigned = SmearImage.objects.filter(
-            self._on_images, case__laboratory_id=self._user.laboratory_id, case__has_findings=False
-        )
-        keys += self._first(unsigned.filter(pk__in=of_unsigned.order_by().values("case")))
-        return self._first(Case.objects.filter(pk__in=keys))
+            images = SmearImage.objects.filter(self._on_images).order_by().values("case")
+            rows = self._first(self._cases.filter(pk__in=images))
+        else:
+            signed = SignedFinding.objects.filter(_on_findings(self._filters)).order_by().values("case")
+            rows = self._merged(
+                self._first(self._cases.filter(has_findings=True, pk__in=signed)),
+                self._first(self._cases.filter(self._by_tally, self._by_images, has_findings=False)),
+            )
+        return [row[-1] for row in rows]
 
-    def _first(self, cases: QuerySet[Case]) -> list[int]:
-        return list(self._sorted(cases)[: MOST_FOUND + 1])
+    def _with_words(self, words: list[str]) -> list[_Row]:
+        """The first word is looked for by its indexes, the others and the images are asked of what it finds."""
+        word, *others = words
+        cases = self._cases
+        for other in others:
+            cases = cases.filter(word_search.of_each(other, self._user))
+        if self._filters.disputed:
+            cases = cases.filter(self._by_images)
+        elif self._on_images:
+            findings = SignedFinding.objects.filter(_on_findings(self._filters), case=OuterRef("pk"))
+            # The column first: the database asks in the order of writing.
+            signed, unsigned = (
+                Q(has_findings=True) & Q(some(findings)),
+                Q(has_findings=False) & self._by_images,
+            )
+            cases = cases.filter(signed | unsigned)
+        in_case = self._first(cases.filter(word_search.in_case(word)))
+        conclusions = word_search.conclusions(word, self._user).values("case")
+        concluded = self._first(cases.filter(pk__in=conclusions))
+        comments = word_search.comments(word, self._user)
+
+        since = self._of_newest_comments(comments)
+        if since is not None:
+            newest = comments.filter(~Q(comment=""), created_at__gt=since).values("image__case")
+            # A comment is never older than its case's arrival: no case that came later has an older comment.
+            day = timezone.localdate(since)
+            commented = self._first(cases.filter(pk__in=newest, received_on__gt=day))
+            rows = [row for row in self._merged(in_case, concluded, commented) if row[0] > day]
+            if len(rows) > MOST_FOUND:
+                return rows
+        commented = self._first(cases.filter(pk__in=comments.values("image__case")))
+        return self._merged(in_case, concluded, commented)
+
+    def _of_newest_comments(self, comments: QuerySet[Any]) -> datetime.datetime | None:
+        """When a word is in more comments than a search gives cases: since when it was written so many times.
+
+        To join all that have it with their cases would take longer than a page may. Only for the newest cases first.
+        """
+        if not self._is_newest_first or self._filters.date_to:
+            return None
+        some_more = MOST_FOUND + MOST_FOUND // 4
+        written = comments.exclude(comment="").order_by("-created_at").values_list("created_at", flat=True)
+        return next(iter(written[some_more : some_more + 1]), None)
+
+    @property
+    def _by_images(self) -> Q:
+        return Q(some(SmearImage.objects.filter(self._on_images, case=OuterRef("pk"))))
+
+    @property
+    def _by_tally(self) -> Q:
+        """What spares open cases the look at each image: their tallies, where these hold and know of it."""
+        known = [_TALLIED.get(self._filters.outcome), "unread_count" if self._filters.unread else None]
+        wanted = Q()
+        for name in filter(None, known):
+            stale = StaleTally.objects.order_by().values("case_key")
+            none = CaseTally.objects.filter(~Q(case__in=stale), **{name: 0})
+            wanted &= ~Q(pk__in=none.order_by().values("case"))
+        return wanted
+
+    def _first(self, cases: QuerySet[Case]) -> list[_Row]:
+        return list(cases.order_by(*self._sort).values_list(*_BY_DATE)[: MOST_FOUND + 1])
+
+    def _merged(self, *found: list[_Row]) -> list[_Row]:
+        """Finds of several places in order, each case once."""
+        rows = {row[-1]: row for rows in found for row in rows}
+        if len([rows for rows in found if rows]) < 2:
+            return list(rows.values())
+        if self._sort[0] in ("received_on", "-received_on"):
+            is_newest_first = str(self._sort[0]).startswith("-")
+            return sorted(rows.values(), reverse=is_newest_first)[: MOST_FOUND + 1]
+        # The order of letters is the database's.
+        return self._first(Case.objects.filter(pk__in=rows))
 
     def _sorted(self, cases: QuerySet[Case]) -> QuerySet[Case, int]:
         return cases.order_by(*self._sort).values_list("pk", flat=True)

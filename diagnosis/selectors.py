@@ -10,12 +10,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Case as SqlCase
-from django.db.models import Count, Exists, F, IntegerField, Max, OuterRef, Prefetch, Q, QuerySet, Value, When
+from django.db.models import (
+    Count,
+    Exists,
+    F,
+    IntegerField,
+    Max,
+    OuterRef,
+    Prefetch,
+    Q,
+    QuerySet,
+    Subquery,
+    Value,
+    When,
+)
 from django.db.models.expressions import OrderBy
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from diagnosis import permissions, veil, wording
+from diagnosis import permissions, veil, word_search, wording
 from diagnosis.bounded import BoundedCount
 from diagnosis.models import (
     Analysis,
@@ -24,7 +37,6 @@ from diagnosis.models import (
     Dispute,
     ModelVersion,
     Review,
-    SignOut,
     SmearImage,
     User,
 )
@@ -243,15 +255,25 @@ def model_versions(*, user: User) -> QuerySet[ModelVersion]:
     A version has judged fields or cells, never both, so one of the two counts is nothing. `analysis_count` stops
     beyond `bounded.MOST`.
     """
-    own = Analysis.objects.filter(model_version=OuterRef("pk"), image__case__laboratory_id=user.laboratory_id)
-    own_cells = CellAnalysis.objects.filter(
-        model_version=OuterRef("pk"), analysis__image__case__laboratory_id=user.laboratory_id
+    fields = Analysis.objects.filter(model_version=OuterRef("pk"))
+    cells = CellAnalysis.objects.filter(model_version=OuterRef("pk"))
+    counted = SqlCase(
+        # Nobody else has a laboratory's own version.
+        When(laboratory_id=user.laboratory_id, then=BoundedCount(fields) + BoundedCount(cells)),
+        default=BoundedCount(_judged_for(fields, "image", user))
+        + BoundedCount(_judged_for(cells, "analysis__image", user)),
     )
     return (
         ModelVersion.objects.filter(Q(laboratory__isnull=True) | Q(laboratory_id=user.laboratory_id))
-        .annotate(analysis_count=BoundedCount(own) + BoundedCount(own_cells))
+        .annotate(analysis_count=counted)
         .order_by("task", "-registered_at", "-pk")
     )
+
+
+def _judged_for(analyses: QuerySet[Any], image: str, user: User) -> QuerySet[Any]:
+    """Those of the user's laboratory; asked of each, so that a count that stops need not begin with all its cases."""
+    of = SmearImage.objects.filter(pk=OuterRef(image)).values("case__laboratory_id")[:1]
+    return analyses.alias(judged_for=Subquery(of)).filter(judged_for=user.laboratory_id)
 
 
 def cases_of(user: User) -> QuerySet[Case]:
@@ -260,9 +282,15 @@ def cases_of(user: User) -> QuerySet[Case]:
 
 def by_case_alone(filters: HistoryFilters, user: User) -> Q:
     """What a case must be to be listed, apart from its images; empty when nothing is asked of cases."""
-    wanted = Q()
+    wanted = by_columns(filters)
     for word in filters.q.split():
-        wanted &= _has_word(word, user)
+        wanted &= word_search.has_word(word, user)
+    return wanted
+
+
+def by_columns(filters: HistoryFilters) -> Q:
+    """What a case must be apart from its images and from words."""
+    wanted = Q()
     if filters.status:
         wanted &= Q(status=filters.status)
     if filters.date_from:
@@ -270,30 +298,6 @@ def by_case_alone(filters: HistoryFilters, user: User) -> Q:
     if filters.date_to:
         wanted &= Q(received_on__lte=filters.date_to)
     return wanted
-
-
-def _has_word(word: str, user: User) -> Q:
-    """Cases with a word in what names them, in their note, in a reader's comment or in a signed conclusion.
-
-    Each place is searched by itself, by its own index, and the finds are put together: joined by OR they would have
-    the database read every row. Comments on images that a reader has yet to class are kept from her.
-    """
-    cases = Case.objects.filter(laboratory_id=user.laboratory_id).order_by()
-    comments = Review.objects.filter(
-        ~Q(comment=""), comment__icontains=word, image__case__laboratory_id=user.laboratory_id
-    )
-    if veil.reads_blind(user):
-        comments = comments.filter(veil.shown_to(user, "image__", "image__case__"))
-    conclusions = SignOut.objects.filter(conclusion__icontains=word, case__laboratory_id=user.laboratory_id)
-    found = cases.filter(accession_number__icontains=word).values("pk")
-    return Q(
-        pk__in=found.union(
-            cases.filter(patient_code__icontains=word).values("pk"),
-            cases.filter(note__icontains=word).values("pk"),
-            comments.order_by().values("image__case"),
-            conclusions.order_by().values("case"),
-        )
-    )
 
 
 def image_conditions(filters: HistoryFilters, user: User) -> Q:

@@ -26,7 +26,15 @@ class SignedFinding(models.Model):
 
     class Meta:
         ordering = ["case", "id"]
-        indexes = [models.Index(fields=["version_key"], name="finding_by_version")]
+        indexes = [
+            models.Index(fields=["version_key"], name="finding_by_version"),
+            models.Index(fields=["reviewer_key"], name="finding_by_reviewer"),
+            models.Index(fields=["outcome"], name="finding_by_outcome"),
+            models.Index(fields=["label"], name="finding_by_label"),
+            models.Index(fields=["case"], condition=models.Q(is_suspected=True), name="finding_suspected"),
+            models.Index(fields=["case"], condition=models.Q(is_unread=True), name="finding_unread"),
+            models.Index(fields=["case"], condition=models.Q(differs=True), name="finding_differs"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.outcome} {self.label}".strip()
