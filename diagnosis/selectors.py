@@ -257,23 +257,24 @@ def model_versions(*, user: User) -> QuerySet[ModelVersion]:
     """
     fields = Analysis.objects.filter(model_version=OuterRef("pk"))
     cells = CellAnalysis.objects.filter(model_version=OuterRef("pk"))
+    # Of a laboratory's own version nobody else has analyses. Of a shared one each is asked whose it is, so that a count
+    # that stops need not begin with all cases of the laboratory.
+    image = SmearImage.objects.filter(pk=OuterRef("image")).order_by()
+    analysis = Analysis.objects.filter(pk=OuterRef("analysis")).order_by()
+    own_fields = fields.alias(whose=Subquery(image.values("case__laboratory_id")[:1]))
+    own_cells = cells.alias(whose=Subquery(analysis.values("image__case__laboratory_id")[:1]))
+    is_field, own = Q(task=ModelVersion.Task.FIELD), Q(laboratory_id=user.laboratory_id)
     counted = SqlCase(
-        # Nobody else has a laboratory's own version.
-        When(laboratory_id=user.laboratory_id, then=BoundedCount(fields) + BoundedCount(cells)),
-        default=BoundedCount(_judged_for(fields, "image", user))
-        + BoundedCount(_judged_for(cells, "analysis__image", user)),
+        When(is_field & own, then=BoundedCount(fields)),
+        When(is_field, then=BoundedCount(own_fields.filter(whose=user.laboratory_id))),
+        When(own, then=BoundedCount(cells)),
+        default=BoundedCount(own_cells.filter(whose=user.laboratory_id)),
     )
     return (
         ModelVersion.objects.filter(Q(laboratory__isnull=True) | Q(laboratory_id=user.laboratory_id))
         .annotate(analysis_count=counted)
         .order_by("task", "-registered_at", "-pk")
     )
-
-
-def _judged_for(analyses: QuerySet[Any], image: str, user: User) -> QuerySet[Any]:
-    """Those of the user's laboratory; asked of each, so that a count that stops need not begin with all its cases."""
-    of = SmearImage.objects.filter(pk=OuterRef(image)).values("case__laboratory_id")[:1]
-    return analyses.alias(judged_for=Subquery(of)).filter(judged_for=user.laboratory_id)
 
 
 def cases_of(user: User) -> QuerySet[Case]:
