@@ -20,6 +20,7 @@ BENCHMARKS = {
     "cells": "a 2592x1944 field with 40 leukocytes from queue to stored result, and the gallery of 2,000 cells",
     "worker": "a worker's start and memory, and the web process's memory",
     "upload": "upload to visible result through the running application",
+    "viewer": "from the opening of a case to its picture in the viewer",
     "report": "the PDF and the FHIR document of a case of 40 images through the running application",
     "pages": "every page over a drawn archive of 100,000 cases with 1,000,000 analyses in PostgreSQL",
     "training": "the input pipeline against bare training steps, a search's trials, memory for 2,775 fields",

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 import psutil
 
+from benchmarks.chromium import signed_in
 from benchmarks.detection import HEIGHT, LEUKOCYTES, WIDTH
 from benchmarks.fields import as_jpeg
 from benchmarks.installation import PATIENCE, Browser, Installation, megabytes
@@ -34,9 +32,6 @@ CELLS = 2000
 FIELDS = CELLS // LEUKOCYTES
 WARM_UP = 2
 OPENINGS = 10
-
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
 
 # Resolves with the milliseconds from the start of the navigation until tiles in view have their pictures.
 FIRST_TILES = """() => new Promise((done) => {
@@ -134,37 +129,12 @@ def _memory(supervisor: int) -> Iterator[float]:
         yield megabytes(process)
 
 
-@contextmanager
-def _chromium() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    found = next((path for name in CHROMIUM if (path := shutil.which(name))), None)
-    if found is None:
-        raise RuntimeError("Chromium is not installed: the gallery cannot be opened.")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=list(FLAGS))
-        try:
-            yield browser
-        finally:
-            browser.close()
-
-
 def _gallery(address: str, password: str, path: str) -> tuple[list[float], list[float]]:
     """Milliseconds until its first tiles, of each opening, and of each frame of one scrolling."""
-    with _chromium() as browser:
-        first = browser.new_context(viewport={"width": 1440, "height": 900})
-        page = first.new_page()
-        page.goto(address)
-        page.fill("[name=login], [name=username]", "admin")
-        page.fill("[name=password]", password)
-        page.press("[name=password]", "Enter")
-        page.wait_for_url(f"{address.rstrip('/')}/")
-        state = first.storage_state()
-        opened, frames = [], []
+    opened, frames = [], []
+    with signed_in(address, password) as person:
         for _ in range(OPENINGS):
-            with browser.new_context(viewport={"width": 1440, "height": 900}, storage_state=state) as context:
-                page = context.new_page()
-                page.goto(f"{address.rstrip('/')}{path}", wait_until="commit")
+            with person.opening(path) as page:
                 opened.append(page.evaluate(FIRST_TILES))
                 frames = page.evaluate(SCROLLED)
     return opened, frames

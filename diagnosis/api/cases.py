@@ -88,7 +88,7 @@ def upload_image(
     request: HttpRequest,
     case_id: int,
     file: File[UploadedFile],
-    site: SiteName = Form(""),  # noqa: B008 - so ninja takes a default
+    site: SiteName = Form(""),  # type: ignore[type-arg]  # noqa: B008 - so ninja takes a default
 ) -> HttpResponse:
     """Take one smear image into a case, and queue its analysis.
 
