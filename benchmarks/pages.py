@@ -27,6 +27,9 @@ from benchmarks.measuring import Figure, Report, machine
 
 WANTED_MS = 100.0
 WARM_UP = 2
+BLIND = ("worklist", "worklist, tabs", "history", "history, outcome", "history, words of notes and comments", "case",
+         "case to be read", "sign-out", "audit")  # fmt: skip
+"""Pages that tell a reader less while her laboratory reads blind."""
 
 
 class Asked(NamedTuple):
@@ -98,25 +101,38 @@ def _measured(options: argparse.Namespace) -> Report:
     cases, analyses = Case.objects.count(), Analysis.objects.count()
     report = Report(f"Pages over {cases:,} cases with {analyses:,} analyses in PostgreSQL")
     rng = random.Random(7)
-    for name, ask in pages(user, rng).items():
-        try:
-            found = [_once(client, ask()) for _ in range(options.repeats + WARM_UP)][WARM_UP:]
-        except RuntimeError as failed:
-            report.notes.append(f"Not measured: {name}. {failed}")
-            continue
-        busiest = max(one.busy for one in found)
-        print(f"{name}: at most {busiest:.0f} ms of processors", file=sys.stderr, flush=True)
-        report.figures += [
-            _percentiles(f"{name}", [one.clock for one in found], "ms"),
-            _percentiles(f"{name}, processor", [one.busy for one in found], "ms"),
-            _queries(name, [one.queries for one in found]),
-        ]
+    asked = pages(user, rng)
+    for name, ask in asked.items():
+        _measure(report, name, client, ask, options.repeats)
+    laboratory = user.laboratory
+    before, laboratory.is_blind = laboratory.is_blind, True
+    laboratory.save()
+    try:
+        for name in BLIND:
+            _measure(report, f"{name}, reading blind", client, asked[name], options.repeats)
+    finally:
+        laboratory.is_blind = before
+        laboratory.save()
     late = [one.name for one in report.figures if one.met is False]
     report.notes += [
         f"Median, then the 50th to the 95th percentile, of {options.repeats} requests; load {machine()['load'][0]}.",
         f"Over {WANTED_MS:g} ms at the 95th percentile: {', '.join(late) or 'none'}.",
     ]
     return report
+
+
+def _measure(report: Report, name: str, client: Any, ask: Callable[[], Asked], repeats: int) -> None:
+    try:
+        found = [_once(client, ask()) for _ in range(repeats + WARM_UP)][WARM_UP:]
+    except RuntimeError as failed:
+        report.notes.append(f"Not measured: {name}. {failed}")
+        return
+    print(f"{name}: at most {max(one.clock for one in found):.0f} ms", file=sys.stderr, flush=True)
+    report.figures += [
+        _percentiles(name, [one.clock for one in found], "ms"),
+        _percentiles(f"{name}, processor", [one.busy for one in found], "ms"),
+        _queries(name, [one.queries for one in found]),
+    ]
 
 
 def _percentiles(name: str, values: list[float], unit: str) -> Figure:
