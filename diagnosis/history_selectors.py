@@ -58,9 +58,12 @@ class Found:
         return self._is_search and len(self._keys) > MOST_FOUND
 
     def __getitem__(self, which: slice) -> list[Case]:
+        if not isinstance(which, slice):  # as templates try before attributes
+            raise TypeError("Cases are given by the page.")
         listed = self._keys[:MOST_FOUND] if self._is_search else self._sorted(self._cases)
         keys = list(listed[which])
-        counted = selectors.with_counts(selectors.cases_of(self._user).filter(pk__in=keys), self._user)
+        cases = Case.objects.filter(laboratory_id=self._user.laboratory_id, pk__in=keys)
+        counted = selectors.with_counts(cases, self._user)
         found = {case.pk: case for case in counted}
         return [found[key] for key in keys if key in found]
 
@@ -77,6 +80,11 @@ class Found:
         for word in filter(word_search.is_short, self._words):
             cases = cases.filter(word_search.begins_with(word))
         return cases
+
+    @property
+    def _is_narrowed(self) -> bool:
+        """Whether more is asked of cases than one word."""
+        return len(self._words) > 1 or bool(self._on_images or selectors.by_columns(self._filters))
 
     @cached_property
     def _how_many(self) -> int:
@@ -105,46 +113,54 @@ class Found:
     def _with_words(self, words: list[str]) -> list[_Row]:
         """The first word is looked for by its indexes, the others and the images are asked of what it finds."""
         word, *others = words
+        cases = self._narrowed(others, few=False)
+        in_case = self._first(cases.filter(word_search.in_case(word)))
+        conclusions = word_search.conclusions(word, self._user).values("case")
+        concluded = self._first(cases.filter(pk__in=conclusions))
+        commented, day = self._lately_commented(word, others)
+        if day and day < datetime.date.max:
+            rows = [row for row in self._merged(in_case, concluded, commented) if row[0] > day]
+            if len(rows) > MOST_FOUND:
+                return rows
+        if day:
+            comments = word_search.comments(word, self._user).values("image__case")
+            commented = self._first(cases.filter(pk__in=comments))
+        return self._merged(in_case, concluded, commented)
+
+    def _narrowed(self, words: list[str], *, few: bool) -> QuerySet[Case]:
+        """The cases that have these words and images, for a search that gives few of them to ask, or many."""
         cases = self._cases
-        for other in others:
-            cases = cases.filter(word_search.of_each(other, self._user))
+        for word in words:
+            cases = cases.filter(word_search.of_each(word, self._user, few=few))
         if self._filters.disputed:
             cases = cases.filter(self._by_images)
         elif self._on_images:
             findings = SignedFinding.objects.filter(_on_findings(self._filters), case=OuterRef("pk"))
             # The column first: the database asks in the order of writing.
-            signed, unsigned = (
-                Q(has_findings=True) & Q(some(findings)),
-                Q(has_findings=False) & self._by_images,
-            )
-            cases = cases.filter(signed | unsigned)
-        in_case = self._first(cases.filter(word_search.in_case(word)))
-        conclusions = word_search.conclusions(word, self._user).values("case")
-        concluded = self._first(cases.filter(pk__in=conclusions))
-        comments = word_search.comments(word, self._user)
+            is_unsigned = Q(has_findings=False) & self._by_images
+            cases = cases.filter(Q(has_findings=True) & Q(some(findings)) | is_unsigned)
+        return cases
 
-        since = self._of_newest_comments(comments)
-        if since is not None:
-            newest = comments.filter(~Q(comment=""), created_at__gt=since).values("image__case")
-            # A comment is never older than its case's arrival: no case that came later has an older comment.
-            day = timezone.localdate(since)
-            commented = self._first(cases.filter(pk__in=newest, received_on__gt=day))
-            rows = [row for row in self._merged(in_case, concluded, commented) if row[0] > day]
-            if len(rows) > MOST_FOUND:
-                return rows
-        commented = self._first(cases.filter(pk__in=comments.values("image__case")))
-        return self._merged(in_case, concluded, commented)
+    def _lately_commented(self, word: str, others: list[str]) -> tuple[list[_Row], datetime.date | None]:
+        """Cases that match and whose newest comments have the word; and the day after which all cases that came are
+        among them, if there are more comments than looked at: none came after `date.max`.
 
-    def _of_newest_comments(self, comments: QuerySet[Any]) -> datetime.datetime | None:
-        """When a word is in more comments than a search gives cases: since when it was written so many times.
-
-        To join all that have it with their cases would take longer than a page may. Only for the newest cases first.
+        To join all that have a frequent word with their cases would take longer than a page may. A comment is never
+        older than its case's arrival: no case that came after the oldest comment looked at has older ones alone.
         """
-        if not self._is_newest_first or self._filters.date_to:
-            return None
-        some_more = MOST_FOUND + MOST_FOUND // 4
-        written = comments.exclude(comment="").order_by("-created_at").values_list("created_at", flat=True)
-        return next(iter(written[some_more : some_more + 1]), None)
+        most = MOST_FOUND + MOST_FOUND // 4
+        columns = ("created_at", *(f"image__case__{name}" for name in _BY_DATE))
+        # Said so, an index has the newest; the search for all of them has a better one (services.search_indexes).
+        comments = word_search.comments(word, self._user).filter(comment__gt="").order_by("-created_at")
+        newest = list(comments.values_list(*columns)[: most + 1])
+        day = timezone.localdate(newest[most][0]) if len(newest) > most else None
+        if day and (not self._is_newest_first or self._filters.date_to):
+            return [], datetime.date.max
+        rows = [row[1:] for row in newest if day is None or row[1] > day]
+        if rows and (self._is_narrowed or not self._is_newest_first):
+            keys = {row[-1] for row in rows}
+            rows = self._first(self._narrowed(others, few=True).filter(pk__in=keys))
+        return rows, day
 
     @property
     def _by_images(self) -> Q:
@@ -167,11 +183,10 @@ class Found:
     def _merged(self, *found: list[_Row]) -> list[_Row]:
         """Finds of several places in order, each case once."""
         rows = {row[-1]: row for rows in found for row in rows}
+        if self._sort[0] in ("received_on", "-received_on"):
+            return sorted(rows.values(), reverse=self._is_newest_first)[: MOST_FOUND + 1]
         if len([rows for rows in found if rows]) < 2:
             return list(rows.values())
-        if self._sort[0] in ("received_on", "-received_on"):
-            is_newest_first = str(self._sort[0]).startswith("-")
-            return sorted(rows.values(), reverse=is_newest_first)[: MOST_FOUND + 1]
         # The order of letters is the database's.
         return self._first(Case.objects.filter(pk__in=rows))
 

@@ -56,7 +56,9 @@ def in_case(word: str) -> Q:
 
 def comments(word: str, user: User) -> QuerySet[Review]:
     """Comments of the user's laboratory with a word; those on images that a reader has yet to class are kept back."""
-    found = Review.objects.filter(comment__icontains=word, image__case__laboratory_id=user.laboratory_id)
+    found = Review.objects.filter(
+        ~Q(comment=""), comment__icontains=word, image__case__laboratory_id=user.laboratory_id
+    )
     if veil.reads_blind(user):
         found = found.filter(veil.shown_to(user, "image__", "image__case__"))
     return found.order_by()
@@ -69,13 +71,13 @@ def conclusions(word: str, user: User) -> QuerySet[SignOut]:
     ).order_by()
 
 
-def of_each(word: str, user: User) -> Q:
-    """As `has_word`, asked of one case after the other: for few cases, or for words that many have."""
-    return (
-        in_case(word)
-        | Q(some(conclusions(word, user).filter(case=OuterRef("pk"))))
-        | Q(Exists(comments(word, user).filter(image__case=OuterRef("pk"))))
-    )
+def of_each(word: str, user: User, *, few: bool) -> Q:
+    """As `has_word`, asked of one case after the other: of `few` cases, or of so many that the database may prefer to
+    look for all comments with the word first.
+    """
+    commented = comments(word, user).filter(image__case=OuterRef("pk"))
+    concluded = conclusions(word, user).filter(case=OuterRef("pk"))
+    return in_case(word) | Q(some(concluded)) | Q(some(commented) if few else Exists(commented))
 
 
 def some(rows: QuerySet) -> IsNull:  # type: ignore[type-arg]  # of whichever model

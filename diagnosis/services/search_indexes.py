@@ -15,7 +15,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 _PLAIN: Final = {
     "search_accession_start": "diagnosis_case (laboratory_id, UPPER(accession_number::text) text_pattern_ops)",
     "search_patient_start": "diagnosis_case (laboratory_id, UPPER(patient_code::text) text_pattern_ops)",
-    "search_comment_newest": "diagnosis_review (created_at DESC) WHERE NOT (comment = '')",
+    # Not "<> ''": a search for all comments with a word, which says so, would go through this one.
+    "search_comment_newest": "diagnosis_review (created_at DESC) WHERE comment > ''",
     "search_signed_newest": (
         "diagnosis_case (laboratory_id, received_on DESC, created_at DESC, id DESC) WHERE has_findings"
     ),
