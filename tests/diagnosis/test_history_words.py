@@ -126,6 +126,28 @@ def test_comments_of_today_on_cases_of_old_hide_no_case(
     assert Found(user=cast.hematologist, filters=HistoryFilters(q="nucleoli")).is_cut
 
 
+@pytest.mark.parametrize("is_blind", [False, True])
+@pytest.mark.parametrize("are_tallied", [False, True])
+def test_a_row_counts_what_an_export_counts(drawn: User, is_blind: bool, are_tallied: bool) -> None:
+    Laboratory.objects.filter(pk=drawn.laboratory_id).update(is_blind=is_blind)
+    user = User.objects.get(pk=drawn.pk)
+    Case.objects.filter(pk__in=list(Case.objects.order_by("pk").values_list("pk", flat=True)[:5])).update(
+        status=Case.Status.PRELIMINARY
+    )
+    CaseTally.objects.all().delete()
+    if are_tallied:
+        case_tallies.refresh()
+
+    def counts(cases: Any) -> list[list[Any]]:
+        return [[case.pk, *(getattr(case, name) for name in selectors.COUNTED)] for case in cases]
+
+    shown = counts(Found(user=user, filters=HistoryFilters())[0:100])
+
+    assert shown == counts(selectors.history(user=user))
+    veiled = 1 + selectors.COUNTED.index("veiled_count")
+    assert {row[veiled] > 0 for row in shown} == ({False, True} if is_blind else {False})
+
+
 def test_an_outcome_is_found_however_old_the_tallies_are(drawn: User) -> None:
     case_tallies.refresh()
     image = (
