@@ -149,9 +149,9 @@ class ModelVersionAdmin(OwnLaboratoryAdmin):
     list_display = ("name", "task", "status", "registered_at", "activated_at")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
-        from diagnosis import selectors
+        from diagnosis import model_selectors
 
-        return selectors.model_versions(user=request.user)
+        return model_selectors.model_versions(user=request.user)
 
     def _may(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return permissions.can(request.user, self.action)

@@ -8,13 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models import Case as SqlCase
+from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Sum, When
 from django.utils import timezone
 
-from diagnosis import permissions, selectors
+from diagnosis import permissions
 from diagnosis.bounded import BoundedCount
 from diagnosis.models import (
     Analysis,
+    CellAnalysis,
     ModelVersion,
     Promotion,
     ShadowAnalysis,
@@ -77,12 +79,40 @@ class Agreement:
         return low, high
 
 
+def model_versions(*, user: User) -> QuerySet[ModelVersion]:
+    """Versions that judge images of the user's laboratory: its own and the shared ones, with their use.
+
+    A version has judged fields or cells, never both, so one of the two counts is nothing. `analysis_count` stops
+    beyond `bounded.MOST`.
+    """
+    fields = Analysis.objects.filter(model_version=OuterRef("pk"))
+    cells = CellAnalysis.objects.filter(model_version=OuterRef("pk"))
+    # Of a laboratory's own version nobody else has analyses. Of a shared one each is asked whose it is, so that a count
+    # that stops need not begin with all cases of the laboratory.
+    image = SmearImage.objects.filter(pk=OuterRef("image")).order_by()
+    analysis = Analysis.objects.filter(pk=OuterRef("analysis")).order_by()
+    own_fields = fields.alias(whose=Subquery(image.values("case__laboratory_id")[:1]))
+    own_cells = cells.alias(whose=Subquery(analysis.values("image__case__laboratory_id")[:1]))
+    is_field, own = Q(task=ModelVersion.Task.FIELD), Q(laboratory_id=user.laboratory_id)
+    counted = SqlCase(
+        When(is_field & own, then=BoundedCount(fields)),
+        When(is_field, then=BoundedCount(own_fields.filter(whose=user.laboratory_id))),
+        When(own, then=BoundedCount(cells)),
+        default=BoundedCount(own_cells.filter(whose=user.laboratory_id)),
+    )
+    return (
+        ModelVersion.objects.filter(Q(laboratory__isnull=True) | Q(laboratory_id=user.laboratory_id))
+        .annotate(analysis_count=counted)
+        .order_by("task", "-registered_at", "-pk")
+    )
+
+
 def versions(*, user: User) -> list[ModelVersion]:
     """Versions that judge images of the user's laboratory: active first, then candidates, the newer first.
 
     Shadow versions are among them for administrators alone.
     """
-    found = selectors.model_versions(user=user).filter(permissions.visible_versions(user))
+    found = model_versions(user=user).filter(permissions.visible_versions(user))
     return sorted(found.select_related("laboratory"), key=lambda version: _STATUS_ORDER[version.status])
 
 

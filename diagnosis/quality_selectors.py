@@ -6,7 +6,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from diagnosis import selectors
+from diagnosis import queue_selectors
 from diagnosis.models import ModelVersion, QualityPeriod, QualityReference, User
 from diagnosis.quality_page import Period, Quality
 from diagnosis.quality_parts import Parts, Stretch, figures_at
@@ -22,7 +22,7 @@ def quality_of(*, user: User, period: Period) -> Quality:
     counted_at = row.computed_at if row is not None else None
     total = row.total if row is not None else {}
     found = Quality(period, stretches[0].start, until, counted_at)
-    found.queue = selectors.queue_counts(user=user)
+    found.queue = queue_selectors.queue_counts(user=user)
     found.active = registry.active_version(laboratory=user.laboratory_id)
     parts = Parts(
         stretches=stretches,

@@ -20,20 +20,16 @@ from django.db.models import (
     Prefetch,
     Q,
     QuerySet,
-    Subquery,
     Value,
     When,
 )
 from django.db.models.expressions import OrderBy
 from django.db.models.functions import Coalesce
-from django.utils import timezone
 
 from diagnosis import permissions, veil, word_search, wording
-from diagnosis.bounded import BoundedCount
 from diagnosis.models import (
     Analysis,
     Case,
-    CellAnalysis,
     Dispute,
     ModelVersion,
     Review,
@@ -84,12 +80,6 @@ COUNTED = (
     "promyelocyte_count", "leukocyte_count", "rank",
 )  # fmt: skip
 """What `with_counts` adds to a case."""
-
-MOST_UNFINISHED = 100_000
-"""Beyond this many, the counts of queued and running analyses are no longer exact."""
-
-LONG_WAIT = datetime.timedelta(minutes=2)
-"""An image that waits for longer waits for something other than its turn: a model, a worker, the broker."""
 
 RANK_SUSPECTED, RANK_UNJUDGED, RANK_OTHER = 0, 1, 2
 
@@ -204,37 +194,6 @@ def live_status(*, case: Case) -> list[SmearImage]:
     return list(images_with_newest().filter(case=case))
 
 
-def queue_counts(*, user: User) -> dict[str, int]:
-    """How many analyses of the user's laboratory are `queued` and `running`, in one query."""
-    # The slice keeps SQLite from merging the two, which would make it begin with every case there is.
-    unfinished = (
-        Analysis.objects.filter(state__in=Analysis.UNFINISHED).order_by().values("pk")[:MOST_UNFINISHED]
-    )
-    return Analysis.objects.filter(
-        pk__in=unfinished, image__case__laboratory_id=user.laboratory_id
-    ).aggregate(
-        queued=Count("pk", filter=Q(state=Analysis.State.QUEUED)),
-        running=Count("pk", filter=Q(state=Analysis.State.RUNNING)),
-    )
-
-
-def stuck_count(*, user: User) -> int:
-    """How many images of the user's laboratory have waited for more than `LONG_WAIT` while no worker, of
-    whichever laboratory, renews a lease; 0 as long as one does. One query.
-    """
-    now = timezone.now()
-    # The slice is there for the reason it is in `queue_counts`.
-    waiting = (
-        Analysis.objects.filter(state__in=Analysis.UNFINISHED, queued_at__lt=now - LONG_WAIT)
-        .order_by()
-        .values("pk")[:MOST_UNFINISHED]
-    )
-    alive = Analysis.objects.filter(state=Analysis.State.RUNNING, lease_expires_at__gte=now)
-    return Analysis.objects.filter(
-        ~Exists(alive), pk__in=waiting, image__case__laboratory_id=user.laboratory_id
-    ).count()
-
-
 def reviewers(*, user: User) -> QuerySet[User]:
     """Accounts of the user's laboratory that have reviewed anything, for the history's filter."""
     return User.objects.filter(
@@ -247,34 +206,6 @@ def version_names(*, user: User) -> QuerySet[ModelVersion]:
     return ModelVersion.objects.filter(
         Q(laboratory__isnull=True) | Q(laboratory_id=user.laboratory_id)
     ).order_by("task", "-registered_at", "-pk")
-
-
-def model_versions(*, user: User) -> QuerySet[ModelVersion]:
-    """Versions that judge images of the user's laboratory: its own and the shared ones, with their use.
-
-    A version has judged fields or cells, never both, so one of the two counts is nothing. `analysis_count` stops
-    beyond `bounded.MOST`.
-    """
-    fields = Analysis.objects.filter(model_version=OuterRef("pk"))
-    cells = CellAnalysis.objects.filter(model_version=OuterRef("pk"))
-    # Of a laboratory's own version nobody else has analyses. Of a shared one each is asked whose it is, so that a count
-    # that stops need not begin with all cases of the laboratory.
-    image = SmearImage.objects.filter(pk=OuterRef("image")).order_by()
-    analysis = Analysis.objects.filter(pk=OuterRef("analysis")).order_by()
-    own_fields = fields.alias(whose=Subquery(image.values("case__laboratory_id")[:1]))
-    own_cells = cells.alias(whose=Subquery(analysis.values("image__case__laboratory_id")[:1]))
-    is_field, own = Q(task=ModelVersion.Task.FIELD), Q(laboratory_id=user.laboratory_id)
-    counted = SqlCase(
-        When(is_field & own, then=BoundedCount(fields)),
-        When(is_field, then=BoundedCount(own_fields.filter(whose=user.laboratory_id))),
-        When(own, then=BoundedCount(cells)),
-        default=BoundedCount(own_cells.filter(whose=user.laboratory_id)),
-    )
-    return (
-        ModelVersion.objects.filter(Q(laboratory__isnull=True) | Q(laboratory_id=user.laboratory_id))
-        .annotate(analysis_count=counted)
-        .order_by("task", "-registered_at", "-pk")
-    )
 
 
 def cases_of(user: User) -> QuerySet[Case]:

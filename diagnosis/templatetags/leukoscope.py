@@ -12,7 +12,7 @@ from django.utils.dateformat import format as date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from diagnosis import permissions, selectors, wording
+from diagnosis import permissions, queue_selectors, wording
 from diagnosis.bounded import counted
 from diagnosis.services import registry
 from diagnosis.views.evidence import metric_word
@@ -128,7 +128,7 @@ def page_notices(context: Context) -> dict[str, Any]:
     problem, stuck = None, 0
     if user is not None and permissions.can(user, permissions.MANAGE_MODELS):
         problem = registry.bundle_problem(laboratory=user.laboratory_id)
-        stuck = 0 if problem else selectors.stuck_count(user=user)
+        stuck = 0 if problem else queue_selectors.stuck_count(user=user)
     return {"notice": wording.RESEARCH_NOTICE, "problem": problem, "stuck": stuck}
 
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from diagnosis import wording
 from diagnosis.models import Analysis, SmearImage
-from diagnosis.selectors import LONG_WAIT
+from diagnosis.queue_selectors import LONG_WAIT
 from diagnosis.views.frames import revision_of
 from ml.saliency import METHOD_WORDS
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST, require_safe
 
-from diagnosis import permissions, selectors, worklist_selectors
+from diagnosis import permissions, queue_selectors, worklist_selectors
 from diagnosis.models import SavedView, User
 from diagnosis.services.assignment import AssignmentRefused, assign
 from diagnosis.views.access import from_script, signed_in
@@ -74,7 +74,7 @@ def worklist_live(request: HttpRequest) -> HttpResponseBase:
 
 
 def _counts(user: User) -> dict[str, Any]:
-    counts = selectors.queue_counts(user=user)
+    counts = queue_selectors.queue_counts(user=user)
     unfinished = counts["queued"] + counts["running"]
     # What only waits is not about to change; what runs is.
     return {**counts, "unfinished": unfinished, "poll": "500ms" if counts["running"] else "2s"}

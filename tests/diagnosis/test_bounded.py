@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.db.models import OuterRef
 
-from diagnosis import bounded, model_selectors, selectors
+from diagnosis import bounded, model_selectors
 from diagnosis.bounded import BoundedCount, counted
 from diagnosis.models import Case, Laboratory
 
@@ -38,7 +38,7 @@ def test_it_counts_each_row_s_own_and_stops(cast, monkeypatch, there: int, found
 def test_pages_of_models_and_sites_count_so(cast, version) -> None:
     """Neither joins what it counts, which of a million analyses took twelve seconds."""
     for rows in (
-        selectors.model_versions(user=cast.administrator),
+        model_selectors.model_versions(user=cast.administrator),
         model_selectors.sites(user=cast.administrator),
     ):
         assert "GROUP BY" not in str(rows.query)

@@ -11,7 +11,7 @@ from django.http import Http404
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from diagnosis import cell_selectors, permissions, selectors
+from diagnosis import cell_selectors, model_selectors, permissions, selectors
 from diagnosis.models import Analysis, Case, Cell, CellAnalysis, ModelVersion
 from diagnosis.selectors import HistoryFilters
 from diagnosis.services import analyze, intake
@@ -404,9 +404,9 @@ def test_a_shadow_is_compared_with_what_the_field_model_said(cast, case, with_ce
 def test_the_models_page_counts_what_a_cell_version_has_judged(cast, with_cells):
     for _ in range(2):
         with_cells(Told("blast", 0.9))
-    counts = {one.name: one.analysis_count for one in selectors.model_versions(user=cast.administrator)}
+    counts = {one.name: one.analysis_count for one in model_selectors.model_versions(user=cast.administrator)}
     assert counts == {"field-test": 2, "cell-test": 2}
-    assert {one.analysis_count for one in selectors.model_versions(user=cast.outsider)} == {0}
+    assert {one.analysis_count for one in model_selectors.model_versions(user=cast.outsider)} == {0}
 
 
 def test_the_stand_in_is_what_the_loader_gives(bundles, cell_version):

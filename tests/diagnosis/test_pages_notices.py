@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import override
 
-from diagnosis import selectors
+from diagnosis import queue_selectors
 from diagnosis.models import Analysis, Case, ModelVersion, SmearImage
 
 PAGES = ["worklist", "case-new", "history"]
@@ -93,8 +93,8 @@ def test_another_laboratory_s_waiting_images_are_its_own(
 ) -> None:
     queued_since(image, minutes=9)
     with django_assert_num_queries(1):
-        assert selectors.stuck_count(user=cast.outsider) == 0
-    assert selectors.stuck_count(user=cast.technician) == 1
+        assert queue_selectors.stuck_count(user=cast.outsider) == 0
+    assert queue_selectors.stuck_count(user=cast.technician) == 1
 
 
 def test_pages_say_the_language_of_the_settings(client: Client, cast: Any) -> None:

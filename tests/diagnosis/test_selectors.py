@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.http import Http404
 
-from diagnosis import selectors
+from diagnosis import model_selectors, queue_selectors, selectors
 from diagnosis.models import Analysis, SmearImage
 from diagnosis.selectors import HistoryFilters
 from diagnosis.services import analyze, intake
@@ -200,7 +200,7 @@ def test_each_laboratory_sees_its_own(cast, with_images, new_case):
     assert numbers(selectors.worklist(user=cast.technician)) == ["ours"]
     assert numbers(selectors.worklist(user=cast.outsider)) == ["theirs"]
     assert numbers(selectors.history(user=cast.outsider)) == ["theirs"]
-    assert selectors.queue_counts(user=cast.outsider) == {"queued": 0, "running": 0}
+    assert queue_selectors.queue_counts(user=cast.outsider) == {"queued": 0, "running": 0}
 
 
 # --- history
@@ -354,17 +354,17 @@ def test_live_status_follows_the_analyses(cast, with_images, django_assert_num_q
     with django_assert_num_queries(2):
         states = [image.newest_analysis.state for image in selectors.live_status(case=case)]
     assert states == ["done", "queued"]
-    assert selectors.queue_counts(user=cast.technician) == {"queued": 1, "running": 0}
+    assert queue_selectors.queue_counts(user=cast.technician) == {"queued": 1, "running": 0}
     analyze._claim(SmearImage.objects.get(case=case, position=2).newest_analysis_id)
-    assert selectors.queue_counts(user=cast.technician) == {"queued": 0, "running": 1}
+    assert queue_selectors.queue_counts(user=cast.technician) == {"queued": 0, "running": 1}
     Analysis.objects.filter(state="running").update(state="failed", failure="No.")
-    assert selectors.queue_counts(user=cast.technician) == {"queued": 0, "running": 0}
+    assert queue_selectors.queue_counts(user=cast.technician) == {"queued": 0, "running": 0}
 
 
 def test_reviewers_and_model_versions_for_the_filters(cast, archive, version):
     assert list(selectors.reviewers(user=cast.technician)) == [cast.administrator, cast.hematologist]
     assert list(selectors.reviewers(user=cast.outsider)) == []
-    (found,) = selectors.model_versions(user=cast.technician)
+    (found,) = model_selectors.model_versions(user=cast.technician)
     assert (found, found.analysis_count) == (version, 5)
-    (found,) = selectors.model_versions(user=cast.outsider)
+    (found,) = model_selectors.model_versions(user=cast.outsider)
     assert found.analysis_count == 0
