@@ -6,7 +6,7 @@ import datetime
 from functools import cached_property
 from typing import Any, Final
 
-from django.db.models import OuterRef, Q, QuerySet
+from django.db.models import BooleanField, ExpressionWrapper, OuterRef, Q, QuerySet, Value
 from django.utils import timezone
 
 from diagnosis import case_tallies, selectors, veil, word_search
@@ -93,8 +93,9 @@ class Found:
 
     @property
     def _is_narrowed(self) -> bool:
-        """Whether more is asked of cases than one word."""
-        return len(self._words) > 1 or bool(self._on_images or selectors.by_columns(self._filters))
+        """Whether more is asked of cases than words to be found within texts."""
+        is_asked = self._on_images or selectors.by_columns(self._filters)
+        return bool(is_asked) or any(map(word_search.is_short, self._words))
 
     @cached_property
     def _how_many(self) -> int:
@@ -133,8 +134,10 @@ class Found:
             if len(rows) > MOST_FOUND:
                 return rows
         if day:
-            comments = word_search.comments(word, self._user).values("image__case")
-            commented = self._first(cases.filter(pk__in=comments))
+            keys: QuerySet[Any, Any] = word_search.comments(word, self._user).values("image__case")
+            if others:  # sets of cases: each of so many asked for the other words would take longer
+                keys = keys.intersection(*(word_search.found_anywhere(one, self._user) for one in others))
+            commented = self._first(self._narrowed([], few=False).filter(pk__in=keys))
         return self._merged(in_case, concluded, commented)
 
     def _narrowed(self, words: list[str], *, few: bool) -> QuerySet[Case]:
@@ -159,17 +162,23 @@ class Found:
         older than its case's arrival: no case that came after the oldest comment looked at has older ones alone.
         """
         most = MOST_FOUND + MOST_FOUND // 4
-        columns = ("created_at", *(f"image__case__{name}" for name in _BY_DATE))
+        columns = ("created_at", "has_others", *(f"image__case__{name}" for name in _BY_DATE))
+        has_others = Q(*(Q(comment__icontains=other) for other in others)) if others else Value(True)
         # Said so, an index has the newest; the search for all of them has a better one (services.search_indexes).
         comments = word_search.comments(word, self._user).filter(comment__gt="").order_by("-created_at")
+        comments = comments.annotate(has_others=ExpressionWrapper(has_others, BooleanField()))
         newest = list(comments.values_list(*columns)[: most + 1])
         day = timezone.localdate(newest[most][0]) if len(newest) > most else None
         if day and (not self._is_newest_first or self._filters.date_to):
             return [], datetime.date.max
-        rows = [row[1:] for row in newest if day is None or row[1] > day]
+        looked_at = [(has_all, row) for _, has_all, *row in newest if day is None or row[0] > day]
+        with_all = {row[-1]: tuple(row) for has_all, row in looked_at if has_all}
+        others_elsewhere = {row[-1] for _, row in looked_at} - with_all.keys()
+        rows = list(with_all.values())
         if rows and (self._is_narrowed or not self._is_newest_first):
-            keys = {row[-1] for row in rows}
-            rows = self._first(self._narrowed(others, few=True).filter(pk__in=keys))
+            rows = self._first(self._narrowed([], few=True).filter(pk__in=with_all))
+        if others_elsewhere:
+            rows += self._first(self._narrowed(others, few=True).filter(pk__in=others_elsewhere))
         return rows, day
 
     @property

@@ -7,7 +7,7 @@ begin with it are what it finds, and nothing else.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 from django.db.models.lookups import IsNull
@@ -31,17 +31,18 @@ def has_word(word: str, user: User) -> Q:
     Each place is searched by itself, by its own index, and the finds are put together: joined by OR they would have
     the database read every row.
     """
-    if is_short(word):
-        return begins_with(word)
+    return begins_with(word) if is_short(word) else Q(pk__in=found_anywhere(word, user))
+
+
+def found_anywhere(word: str, user: User) -> QuerySet[Case, Any]:
+    """Keys of all cases with a word, put together of what each place has."""
     cases = Case.objects.filter(laboratory_id=user.laboratory_id).order_by()
     found = cases.filter(accession_number__icontains=word).values("pk")
-    return Q(
-        pk__in=found.union(
-            cases.filter(patient_code__icontains=word).values("pk"),
-            cases.filter(note__icontains=word).values("pk"),
-            comments(word, user).values("image__case"),
-            conclusions(word, user).values("case"),
-        )
+    return found.union(
+        cases.filter(patient_code__icontains=word).values("pk"),
+        cases.filter(note__icontains=word).values("pk"),
+        comments(word, user).values("image__case"),
+        conclusions(word, user).values("case"),
     )
 
 
