@@ -1,15 +1,15 @@
-"""What is counted of open cases, read from their tallies where these hold, and counted where they do not."""
+"""What is counted of cases, read from their tallies where these hold, and counted where they do not."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from django.db.models import Aggregate, Count, Max, Sum, Value
+from django.db.models import Aggregate, Count, Max, QuerySet, Sum, Value
 from django.db.models.functions import Coalesce
 
 from diagnosis import selectors, veil
-from diagnosis.models import Case, CaseTally, SmearImage, StaleTally, User
+from diagnosis.models import Case, SmearImage, StaleTally, User
 from diagnosis.services import apl
 from diagnosis.services.case_tallies import KEPT
 
@@ -29,36 +29,50 @@ _TOLD: dict[str, Aggregate | Coalesce] = {
 _NOTHING = {**dict.fromkeys(_TOLD, 0), "suspicion": None, "seen": 0}
 
 
-def counted(*, user: User, keys: list[int]) -> list[dict[str, Any]]:
-    """The counts `selectors.COUNTED` of these open cases, with `pk`, `received_on`, `created_at`, `status` and
+def counted(*, user: User, cases: QuerySet[Case]) -> dict[int, dict[str, Any]]:
+    """The counts `selectors.COUNTED` of these cases by key, with `pk`, `received_on`, `created_at`, `status` and
     `specimen`; as `selectors.with_counts` makes them for this person, to the value. A few queries, however many cases.
     """
+    asked = cases.order_by()
     # First what is stale, then the tallies: in the other order a count that ended between the two would pass for new.
-    changed = set(
-        StaleTally.objects.filter(case_key__in=keys).order_by().values_list("case_key", flat=True).distinct()
-    )
-    kept = CaseTally.objects.filter(case__in=keys).order_by()
-    columns = {"pk": "case__pk", **{name: f"case__{name}" for name in _ORDERED_BY[1:]}}
-    rows = {
-        values[0]: {**dict(zip((*columns, *KEPT), values, strict=True)), "veiled_count": 0}
-        for values in kept.values_list(*columns.values(), *KEPT)
-        if values[0] not in changed
-    }
+    stale = StaleTally.objects.filter(case_key__in=asked.values("pk")).order_by()
+    changed = set(stale.values_list("case_key", flat=True).distinct())
+    found: dict[int, dict[str, Any]] = {}
+    to_count = []
+    names = (*_ORDERED_BY, *KEPT)
+    for values in asked.values_list(*_ORDERED_BY, *(f"tally__{name}" for name in KEPT)):
+        row = dict(zip(names, values, strict=True))
+        if row["pk"] in changed or row["rank"] is None:
+            to_count.append(row["pk"])
+        else:
+            found[row["pk"]] = {**row, "veiled_count": 0}
     if veil.reads_blind(user):
-        _veil(user, rows)
-    if len(rows) < len(keys):  # to put the question together takes longer than all the rest
-        live = selectors.with_counts(Case.objects.filter(pk__in=set(keys) - rows.keys()).order_by(), user)
-        rows |= {row["pk"]: row for row in live.values(*_ORDERED_BY, *selectors.COUNTED)}
-    return [rows[key] for key in keys if key in rows]
+        _veil(user, found, asked)
+    if to_count:  # to put the question together takes longer than all the rest
+        live = selectors.with_counts(Case.objects.filter(pk__in=to_count).order_by(), user)
+        found |= {row["pk"]: row for row in live.values(*_ORDERED_BY, *selectors.COUNTED)}
+    return found
 
 
-def _veil(user: User, rows: dict[int, dict[str, Any]]) -> None:
-    """Take from rows what is kept from who reads blind and has not seen an image; a signed case that is open for an
-    amendment is shown to all.
+def with_tallies(*, user: User, cases: QuerySet[Case]) -> dict[int, Case]:
+    """These cases by key, each with the counts of `selectors.with_counts`."""
+    rows = counted(user=user, cases=cases)
+    found = {case.pk: case for case in cases.order_by() if case.pk in rows}
+    for key, case in found.items():
+        case.__dict__.update({name: rows[key][name] for name in selectors.COUNTED})
+    return found
+
+
+def _veil(user: User, rows: Mapping[int, dict[str, Any]], cases: QuerySet[Case]) -> None:
+    """Take from rows what is kept from who reads blind and has not seen an image; a signed case is shown to all, also
+    while it is open for an amendment.
     """
     veiled = {key: row for key, row in rows.items() if row["status"] == Case.Status.PRELIMINARY}
+    if not veiled:
+        return
+    unsigned = cases.filter(status=Case.Status.PRELIMINARY).values("pk")
     seen = (
-        SmearImage.objects.filter(pk__in=veil.seen_of(user=user, cases=list(veiled)))
+        SmearImage.objects.filter(pk__in=veil.seen_of(user=user, cases=unsigned))
         .order_by()
         .values("case")
         .annotate(seen=Count("pk"), **_TOLD)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from django.db.models import BooleanField, ExpressionWrapper, OuterRef, Q, QuerySet, Value
 from django.utils import timezone
 
-from diagnosis import case_tallies, selectors, veil, word_search
+from diagnosis import case_tallies, selectors, word_search
 from diagnosis.models import Case, CaseTally, SignedFinding, SmearImage, StaleTally, User
 from diagnosis.selectors import DEFAULT_SORT, HistoryFilters
 from diagnosis.word_search import some
@@ -60,22 +60,18 @@ class Found:
     def __getitem__(self, which: slice) -> list[Case]:
         if not isinstance(which, slice):  # as templates try before attributes
             raise TypeError("Cases are given by the page.")
-        listed = self._keys[:MOST_FOUND] if self._is_search else self._sorted(self._cases)
-        keys = list(listed[which])
-        found = self._counted(keys)
+        keys = self._keys[:MOST_FOUND][which] if self._is_search else self._keys_of_page(which)
+        cases = Case.objects.filter(laboratory_id=self._user.laboratory_id, pk__in=keys)
+        found = case_tallies.with_tallies(user=self._user, cases=cases)
         return [found[key] for key in keys if key in found]
 
-    def _counted(self, keys: list[int]) -> dict[int, Case]:
-        """These cases with the counts of `selectors.with_counts`."""
-        cases = Case.objects.filter(laboratory_id=self._user.laboratory_id, pk__in=keys)
-        if not veil.reads_blind(self._user):
-            return {case.pk: case for case in selectors.with_counts(cases, self._user)}
-        # To leave out what is kept from her takes long to ask, and concerns those alone that nobody has signed yet.
-        found = {case.pk: case for case in cases.filter(status=Case.Status.PRELIMINARY)}
-        for row in case_tallies.counted(user=self._user, keys=list(found)) if found else ():
-            found[row["pk"]].__dict__.update({name: row[name] for name in selectors.COUNTED})
-        signed = cases.filter(pk__in=set(keys) - found.keys())
-        return found | {case.pk: case for case in selectors.with_counts(signed, None)}
+    def _keys_of_page(self, which: slice) -> list[int]:
+        """Of a page of all cases; of the second half from the end: a database reads all that a page passes over."""
+        first, last = which.start or 0, min(which.stop or self._how_many, self._how_many)
+        ordered = self._sorted(self._cases)
+        if first <= self._how_many // 2:
+            return list(ordered[first:last])
+        return list(ordered.reverse()[self._how_many - last : max(0, self._how_many - first)])[::-1]
 
     @property
     def _is_search(self) -> bool:
@@ -178,7 +174,8 @@ class Found:
         if rows and (self._is_narrowed or not self._is_newest_first):
             rows = self._first(self._narrowed([], few=True).filter(pk__in=with_all))
         if others_elsewhere:
-            rows += self._first(self._narrowed(others, few=True).filter(pk__in=others_elsewhere))
+            elsewhere = self._first(self._narrowed(others, few=True).filter(pk__in=others_elsewhere))
+            rows = self._merged(rows, elsewhere)
         return rows, day
 
     @property
@@ -192,7 +189,7 @@ class Found:
         wanted = Q()
         for name in filter(None, known):
             stale = StaleTally.objects.order_by().values("case_key")
-            none = CaseTally.objects.filter(~Q(case__in=stale), **{name: 0})
+            none = CaseTally.objects.filter(~Q(case__in=stale), case__has_findings=False, **{name: 0})
             wanted &= ~Q(pk__in=none.order_by().values("case"))
         return wanted
 

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from diagnosis import permissions
 from diagnosis.models import BlindReading, Case, Review, SmearImage, User
@@ -75,8 +75,8 @@ def shown_to(user: User, image: str = "", case: str = "case__") -> Q:
     return signed | Q(Exists(blind)) | Q(Exists(reviewed))
 
 
-def seen_of(*, user: User, cases: list[int]) -> frozenset[UUID]:
-    """Those images of these cases that she has classed blind or reviewed; one query."""
+def seen_of(*, user: User, cases: QuerySet[Any, Any]) -> frozenset[UUID]:
+    """Those images of the cases, given by their keys, that she has classed blind or reviewed; one query."""
     of_cases = {"image__case__in": cases}
     blind = BlindReading.objects.filter(**of_cases, reader=user).order_by().values_list("image", flat=True)
     reviewed = Review.objects.filter(**of_cases, reviewer=user).order_by().values_list("image", flat=True)

@@ -74,22 +74,12 @@ class WorklistFilters:
 MOST_SIGNED = 1000
 """Signed cases that the list goes on to, the newest; the history has them all."""
 
-_MOST_KEYS = 5000
-"""Keys that a query is given one by one. Of more open cases it works out itself which they are."""
-
-
-MOST_SIGNED = 1000
-"""Signed cases that the list goes on to, the newest; the history has them all."""
-
-_MOST_KEYS = 5000
-"""Keys that one query is given."""
-
 
 class Worklist:
     """The list as a paginator takes it: cases to be worked on by urgency, then the signed ones, newest first.
 
-    Urgency is asked of the few that are open alone: the archive may hold a hundred thousand. First comes which they
-    are; then all that is counted of them, which gives their order, what a tab shows of them, and what their rows say.
+    Urgency is asked of the few that are open alone: the archive may hold a hundred thousand. What is counted of them
+    gives their order, what a tab shows of them, and what their rows say.
     """
 
     def __init__(self, *, user: User, filters: WorklistFilters) -> None:
@@ -99,14 +89,10 @@ class Worklist:
     @cached_property
     def _open(self) -> dict[int, dict[str, Any]]:
         """What is counted of the cases to be worked on that match, by key, the most urgent first."""
-        keys = _to_be_worked_on(self._cases, self._filters)
-        disputed: set[int] = set()
-        rows: list[dict[str, Any]] = []
-        for first in range(0, len(keys), _MOST_KEYS):
-            some = keys[first : first + _MOST_KEYS]
-            open_disputes = _open_disputes().filter(image__case__in=some).order_by()
-            disputed.update(open_disputes.values_list("image__case", flat=True))
-            rows += case_tallies.counted(user=self._user, keys=some)
+        cases = _to_be_worked_on(self._cases, self._filters)
+        rows = case_tallies.counted(user=self._user, cases=cases).values()
+        disputes = _open_disputes().filter(image__case__laboratory_id=self._user.laboratory_id).order_by()
+        disputed = set(disputes.values_list("image__case", flat=True))
         for row in rows:
             row["is_disputed"] = row["pk"] in disputed
         is_shown = _TABS.get(self._filters.show, lambda case: True)
@@ -138,13 +124,14 @@ class Worklist:
     def __getitem__(self, which: slice) -> list[Case]:
         keys = self._keys[which]
         signed = [key for key in keys if key not in self._open]
+        cases = selectors.cases_of(self._user)
         found = {}
         if len(signed) < len(keys):
-            found = {case.pk: case for case in selectors.cases_of(self._user).filter(pk__in=keys)}
-            for key in found.keys() & self._open.keys():
-                found[key].__dict__.update({name: self._open[key][name] for name in selectors.COUNTED})
+            found = {case.pk: case for case in cases.filter(pk__in=set(keys) - set(signed))}
+            for key, case in found.items():
+                case.__dict__.update({name: self._open[key][name] for name in selectors.COUNTED})
         if signed:
-            found |= {case.pk: case for case in selectors.worklist(user=self._user).filter(pk__in=signed)}
+            found |= case_tallies.with_tallies(user=self._user, cases=cases.filter(pk__in=signed))
         return [found[key] for key in keys if key in found]
 
 
@@ -268,18 +255,18 @@ _TABS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
 """What a tab asks of cases to be worked on, by the counts that their order rests on: they are counted in any case."""
 
 
-def _to_be_worked_on(cases: QuerySet[Case], filters: WorklistFilters) -> list[int]:
-    """Keys of those of the cases that are open."""
+def _to_be_worked_on(cases: QuerySet[Case], filters: WorklistFilters) -> QuerySet[Case]:
+    """Those of the cases that are open."""
     open_cases = cases.filter(selectors.NOT_SIGNED)
-    if filters.site is not None:
-        at_site = SmearImage.objects.filter(case=OuterRef("pk"), site_id=filters.site).order_by()
-        open_cases = open_cases.filter(Exists(at_site))
-    return list(open_cases.order_by().values_list("pk", flat=True))
+    if filters.site is None:
+        return open_cases
+    at_site = SmearImage.objects.filter(case=OuterRef("pk"), site_id=filters.site).order_by()
+    return open_cases.filter(Exists(at_site))
 
 
 def _signed(cases: QuerySet[Case], filters: WorklistFilters) -> QuerySet[Case]:
-    """Those of the cases that are signed and closed, and whose images match as what was kept of them at the signature
-    says (`SignedFinding`).
+    """Those of the cases that are signed and closed, and whose images match: as what was kept of them at the signature
+    says (`SignedFinding`), where it was.
     """
     signed = cases.filter(status__in=[Case.Status.FINAL, Case.Status.AMENDED], amending_since__isnull=True)
     if filters.site is not None:
@@ -287,8 +274,10 @@ def _signed(cases: QuerySet[Case], filters: WorklistFilters) -> QuerySet[Case]:
             Exists(SmearImage.objects.filter(case=OuterRef("pk"), site_id=filters.site).order_by())
         )
     if filters.show == SUSPECTED:
+        findings = SignedFinding.objects.filter(case=OuterRef("pk"), is_suspected=True).order_by()
+        images = SmearImage.objects.filter(selectors.SUSPECTED, case=OuterRef("pk")).order_by()
         return signed.filter(
-            Exists(SignedFinding.objects.filter(case=OuterRef("pk"), is_suspected=True).order_by())
+            (Q(has_findings=True) & Q(Exists(findings))) | (Q(has_findings=False) & Q(Exists(images)))
         )
     # Nothing of a signed case is unread, disputed, in work or to be signed.
     return signed if filters.show in (OPEN, ALL) else signed.none()

@@ -1,4 +1,4 @@
-"""Counts of open cases kept for the worklist, and triggers that note which of them no longer hold."""
+"""Counts of cases kept for the worklist and the history, and triggers that note which of them no longer hold."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import django.db.models.deletion
 from django.db import migrations, models
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
-from diagnosis.services import tally_triggers
+from diagnosis.services import case_tallies, tally_triggers
 
 
 def install(apps: Any, schema_editor: BaseDatabaseSchemaEditor) -> None:
     tally_triggers.install(schema_editor.connection)
+    case_tallies.note_all(schema_editor.connection)
 
 
 def remove(apps: Any, schema_editor: BaseDatabaseSchemaEditor) -> None:

@@ -1,4 +1,4 @@
-"""What is counted of a case to be worked on, kept beside it, and which of these counts no longer hold."""
+"""What is counted of a case, kept beside it, and which of these counts no longer hold."""
 
 from django.db import models
 
@@ -8,7 +8,7 @@ from diagnosis.models.case import Case
 class CaseTally(models.Model):
     """The counts of a case's images by what they are, as `selectors.with_counts` makes them for who reads unblinded.
 
-    Derived, by `services.case_tallies`, of open cases alone; a case that has none, or one that is stale, is counted.
+    Derived, by `services.case_tallies`; a case that has none, or one that is stale, is counted when it is listed.
     """
 
     case = models.OneToOneField(Case, on_delete=models.CASCADE, primary_key=True, related_name="tally")

@@ -92,11 +92,12 @@ def seed(
                     counts[name] += len(getattr(rows, name))
                 told(min(cases, first + A_BATCH))
         tally_triggers.install(connection)
+        case_tallies.note_all(connection)
         detail = {"cases": cases, "images_per_case": images_per_case, "seed": seed}
         audit.record(action="seed_archive", actor=None, laboratory=cast.laboratory, detail=detail)
     analyse()
     findings.keep_all()
-    case_tallies.refresh()
+    case_tallies.refresh(batches=cases)
     analyse()
     return Seeded(cast.laboratory, cases, **counts)
 

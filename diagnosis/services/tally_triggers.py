@@ -1,7 +1,8 @@
 """Triggers by which the database itself notes that a case's tally no longer holds (`StaleTally`).
 
 Images, analyses, cells and readings change at many places, and a place that forgot to say so would leave a suspected
-case at the end of the worklist. The database forgets none. For SQLite and PostgreSQL.
+case at the end of the worklist. The database forgets none. For SQLite and PostgreSQL. One whose body is to change gets
+another name: they are installed by their names.
 """
 
 from __future__ import annotations
@@ -48,10 +49,9 @@ _TRIGGERS: Final = {
     "tally_cells_changed": _Trigger(
         _CELLS, "UPDATE", _OF_CELLS, ("suspicion", "promyelocytes", "leukocytes")
     ),
-    # Which cases are open decides which have a tally; the specimen decides what counts as possible APL.
-    "tally_case_changed": _Trigger(
-        _CASES, "UPDATE", "SELECT {row}.id", ("status", "amending_since", "specimen")
-    ),
+    "tally_case_added": _Trigger(_CASES, "INSERT", "SELECT {row}.id"),
+    # It decides what counts as possible APL.
+    "tally_case_changed": _Trigger(_CASES, "UPDATE", "SELECT {row}.id", ("specimen",)),
 }
 
 
@@ -61,7 +61,11 @@ def missing(connection: BaseDatabaseWrapper) -> list[str]:
         if connection.vendor == "sqlite":
             cursor.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
         else:
-            cursor.execute("SELECT tgname FROM pg_trigger WHERE tgenabled <> 'D'")
+            cursor.execute(
+                "SELECT tgname FROM pg_trigger WHERE tgenabled IN ('O', 'A') "
+                "AND tgrelid IN (to_regclass(%s), to_regclass(%s), to_regclass(%s), to_regclass(%s))",
+                [_CASES, _IMAGES, _ANALYSES, _CELLS],
+            )
         there = {name for (name,) in cursor.fetchall()}
     return [name for name in _TRIGGERS if name not in there]
 

@@ -45,7 +45,8 @@ def by_counting(user: User) -> list[dict[str, Any]]:
 
 
 def by_tallies(user: User) -> list[dict[str, Any]]:
-    return reads.counted(user=user, keys=open_keys())
+    found = reads.counted(user=user, cases=Case.objects.filter(pk__in=open_keys()))
+    return [found[key] for key in sorted(found)]
 
 
 @pytest.fixture
@@ -156,16 +157,18 @@ def test_who_reads_blind_is_told_the_same_by_tallies(
     assert by_tallies(cast.technician) == by_counting(cast.technician)
 
 
-def test_a_sweep_keeps_tallies_of_open_cases_alone(cast: Any, image: SmearImage, judge: Any) -> None:
+def test_a_sweep_keeps_tallies_also_of_signed_cases(cast: Any, image: SmearImage, judge: Any) -> None:
     judge(image, "early")
     read(cast.hematologist, image)
     assert StaleTally.objects.exists()
     upkeep.sweep()
     assert (CaseTally.objects.get().suspected_count, StaleTally.objects.count()) == (1, 0)
     sign(cast.hematologist, image.case)
-    upkeep.sweep()
-    assert not CaseTally.objects.exists()
-    assert not StaleTally.objects.exists()
+    (case,) = reads.with_tallies(user=cast.hematologist, cases=Case.objects.all()).values()
+    (counted,) = selectors.with_counts(Case.objects.all(), cast.hematologist)
+    assert {name: getattr(case, name) for name in selectors.COUNTED} == {
+        name: getattr(counted, name) for name in selectors.COUNTED
+    }
 
 
 def test_a_tally_that_holds_is_not_counted_again(cast: Any, image: SmearImage, judge: Any) -> None:
@@ -195,7 +198,11 @@ def test_many_stale_rows_are_taken_in_batches(
         add_image(
             to=intake.create_case(user=cast.technician, accession_number=f"C{number}", patient_code="P")
         )
-    assert case_tallies.refresh() >= 5
+    case_tallies.refresh(batches=2)
+    assert CaseTally.objects.count() < 5, (
+        "a round ends, though there is more: others wait for the same worker"
+    )
+    case_tallies.refresh(batches=100)
     assert CaseTally.objects.count() == 5
     assert not StaleTally.objects.exists()
 
@@ -205,9 +212,30 @@ def test_the_database_has_all_triggers_and_they_come_back(db: None) -> None:
 
     assert tally_triggers.missing(connection) == []
     tally_triggers.remove(connection)
-    assert len(tally_triggers.missing(connection)) == 7
+    assert len(tally_triggers.missing(connection)) == 8
     keep_triggers(using="default")
     assert tally_triggers.missing(connection) == []
+
+
+def test_while_the_triggers_were_away_anything_may_have_changed(image: SmearImage) -> None:
+    from diagnosis.apps import keep_triggers
+
+    case_tallies.refresh()
+    keep_triggers(using="default")
+    assert not StaleTally.objects.exists(), "nothing was away"
+    tally_triggers.remove(connection)
+    keep_triggers(using="default")
+    assert list(StaleTally.objects.values_list("case_key", flat=True)) == [image.case_id]
+
+
+def test_a_table_can_be_made_anew_while_migrations_run(image: SmearImage) -> None:
+    """SQLite does so to change a table, and refuses where a trigger names it: they are put aside for as long."""
+    from diagnosis.apps import put_aside_triggers
+
+    put_aside_triggers(using="default", plan=[])
+    assert tally_triggers.missing(connection) == []
+    put_aside_triggers(using="default", plan=[("a migration", False)])
+    assert len(tally_triggers.missing(connection)) == (8 if connection.vendor == "sqlite" else 0)
 
 
 def test_the_order_is_that_of_urgency() -> None:
