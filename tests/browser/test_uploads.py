@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from django.contrib.sessions.models import Session
 from PIL import Image
 from playwright.sync_api import Route, expect
 
-from diagnosis.models import Case, SmearImage
+from diagnosis.models import Case, Laboratory, SmearImage
 from ml.drawing import draw_field
 from tests.browser.conftest import Person, fall_asleep, log_in
 from tests.diagnosis.conftest import PASSWORD
@@ -201,6 +202,28 @@ def test_a_case_opened_after_the_session_ended_keeps_its_fields_and_files(
     Session.objects.all().delete()
     page.click("button[type=submit]")
     expect(page.get_by_role("alert").filter(has_text="Your session has ended")).to_be_visible()
+
+    log_in(page.context, cast.technician, live_server.url)
+    page.get_by_role("button", name="Go on").click()
+    expect(page.locator("a.frame")).to_have_count(1)
+    assert Case.objects.get().accession_number == "26-1"
+
+
+def test_a_case_that_waits_to_be_opened_is_not_forgotten_when_the_idle_time_is_over(
+    tina: Person, cast: Any, live_server: Any
+) -> None:
+    """The page then finds by itself, a second time, that the session has ended."""
+    Laboratory.objects.update(idle_minutes=1)
+    page = tina.page
+    page.clock.install()
+    tina.goto("/cases/new")
+    fill(tina)
+    tina.drop([("a.png", field(1))])
+    Session.objects.all().delete()
+    page.click("button[type=submit]")
+    expect(page.get_by_role("alert").filter(has_text="Your session has ended")).to_be_visible()
+    with page.expect_response(re.compile("/account/idle$")):
+        page.clock.fast_forward(62_000)
 
     log_in(page.context, cast.technician, live_server.url)
     page.get_by_role("button", name="Go on").click()

@@ -167,11 +167,12 @@ export class UploadList {
 
   /**
    * Send nothing more until somebody is back: who has unlocked the screen ("locked") or, logged in again elsewhere, has
-   * said so ("ended"). Then `resume` is called, if it is given, and the list goes on.
+   * said so ("ended"). Then `resume` is called, if it is given, and the list goes on. Who holds it again without one
+   * leaves the one that waits.
    */
-  async hold(why, resume = () => {}) {
+  async hold(why, resume) {
     const before = this.#held;
-    this.#held = resume;
+    this.#held = resume ?? before ?? (() => {});
     if (why === "locked") {
       if (before) return; // waited for already
       await locked();
