@@ -78,8 +78,10 @@ def second_factor(request: HttpRequest) -> HttpResponseBase:
 @require_safe
 @signed_in
 def idle_live(request: HttpRequest) -> HttpResponseBase:
-    """Seconds until the screen locks, 0 when it is locked; and the token to unlock it with. Asking is no work."""
+    """Seconds until the screen locks, 0 when it is locked; and whose it is, with the token to unlock it. Asking is no
+    work.
+    """
     from diagnosis.middleware_access import seconds_left
 
     left = max(0, math.ceil(seconds_left(request)))
-    return JsonResponse({"seconds": left, "token": get_token(request)})
+    return JsonResponse({"seconds": left, "token": get_token(request), "username": request.user.username})

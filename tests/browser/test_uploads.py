@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from allauth.mfa.totp.internal import auth as totp
 from django.contrib.sessions.models import Session
 from PIL import Image
 from playwright.sync_api import Route, expect
@@ -209,10 +209,10 @@ def test_a_case_opened_after_the_session_ended_keeps_its_fields_and_files(
     assert Case.objects.get().accession_number == "26-1"
 
 
-def test_a_case_that_waits_to_be_opened_is_not_forgotten_when_the_idle_time_is_over(
+def test_a_case_that_waits_to_be_opened_is_covered_when_the_idle_time_is_over_and_not_forgotten(
     tina: Person, cast: Any, live_server: Any
 ) -> None:
-    """The page then finds by itself, a second time, that the session has ended."""
+    """The page then finds by itself, a second time, that the session has ended, and nobody may be in front of it."""
     Laboratory.objects.update(idle_minutes=1)
     page = tina.page
     page.clock.install()
@@ -222,13 +222,54 @@ def test_a_case_that_waits_to_be_opened_is_not_forgotten_when_the_idle_time_is_o
     Session.objects.all().delete()
     page.click("button[type=submit]")
     expect(page.get_by_role("alert").filter(has_text="Your session has ended")).to_be_visible()
-    with page.expect_response(re.compile("/account/idle$")):
-        page.clock.fast_forward(62_000)
+    page.clock.fast_forward(62_000)
+    cover = page.get_by_role("dialog", name="The screen is locked")
+    told = cover.get_by_role("alert")
+    expect(told).to_have_text(
+        "Your session has ended: log in again in a new tab, then go on here. Nothing is lost."
+    )
+    expect(cover.locator("input")).to_have_count(0)
+    expect(cover.get_by_role("link")).to_have_attribute("target", "_blank")
+    go_on = cover.get_by_role("button", name="Go on")
 
+    log_in(page.context, cast.hematologist, live_server.url)
+    go_on.click()
+    expect(told).to_contain_text("Another account is logged in now")
     log_in(page.context, cast.technician, live_server.url)
+    go_on.click()
+    expect(cover).to_have_count(0)
     page.get_by_role("button", name="Go on").click()
     expect(page.locator("a.frame")).to_have_count(1)
     assert Case.objects.get().accession_number == "26-1"
+
+
+@pytest.mark.parametrize("has_code", [False, True])
+def test_who_has_no_password_is_told_how_a_locked_page_goes_on(
+    sit_down: Callable[..., Person], cast: Any, live_server: Any, has_code: bool
+) -> None:
+    cast.technician.set_unusable_password()
+    cast.technician.save()
+    if has_code:
+        totp.TOTP.activate(cast.technician, totp.generate_totp_secret())
+    tina = sit_down(cast.technician)
+    page = tina.page
+    tina.goto("/cases/new")
+    tina.drop([("a.png", field(1))])
+    fall_asleep()
+    page.evaluate("document.dispatchEvent(new CustomEvent('leukoscope:locked'))")
+    cover = page.get_by_role("dialog", name="The screen is locked")
+    cover.get_by_label("Password").fill("none at all")
+    cover.get_by_role("button", name="Unlock").click()
+    told = cover.get_by_role("alert")
+    sentence = "A password does not unlock this account: log in again in a new tab, then go on here."
+    expect(told).to_contain_text(sentence)
+    cover.get_by_role("button", name="Go on").click()
+    expect(told).to_contain_text(sentence)
+
+    log_in(page.context, cast.technician, live_server.url)
+    cover.get_by_role("button", name="Go on").click()
+    expect(cover).to_have_count(0)
+    expect(line(tina, "a.png")).to_be_visible()
 
 
 def test_a_file_that_is_too_large_is_not_sent(tina: Person, case: Case) -> None:
