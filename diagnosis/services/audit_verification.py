@@ -17,6 +17,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection
+from django.db.models import Q
 from django.utils import timezone
 
 from diagnosis.models import AuditEvent, AuditHead, SignOut, User
@@ -294,13 +295,21 @@ def _with_reports(given: Sequence[Anchor]) -> Iterator[Anchor]:
     def place(anchor: Anchor) -> int:
         return anchor.sequence
 
+    return heapq.merge(sorted(given, key=place), _reports(), key=place)
+
+
+def _reports() -> Iterator[Anchor]:
+    """Anchors of signed reports, read piece by piece: an open query would keep SQLite from writing what is done in the
+    midst of the walk.
+    """
     signed = SignOut.objects.filter(audit_sequence__isnull=False).order_by("audit_sequence", "pk")
-    rows = signed.values_list("audit_sequence", "audit_head", "case__accession_number", "number")
-    reports = (
-        Anchor(sequence, mac, f"Report {number} of case {accession}")
-        for sequence, mac, accession, number in rows.iterator(chunk_size=A_BATCH)
-    )
-    return heapq.merge(sorted(given, key=place), reports, key=place)
+    rows = signed.values_list("audit_sequence", "audit_head", "case__accession_number", "number", "pk")
+    batch = list(rows[:A_BATCH])
+    while batch:
+        for sequence, mac, accession, number, _ in batch:
+            yield Anchor(sequence, mac, f"Report {number} of case {accession}")
+        after = Q(audit_sequence__gt=sequence) | Q(audit_sequence=sequence, pk__gt=batch[-1][-1])
+        batch = list(rows.filter(after)[:A_BATCH]) if len(batch) == A_BATCH else []
 
 
 def _missing_triggers() -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from diagnosis.models import AuditEvent, Case, SignOut
+from diagnosis.models import AuditEvent, Case, SignOut, User
 from diagnosis.services import audit, audit_chain, audit_triggers, audit_verification
 from diagnosis.services.audit_verification import Anchor
 
@@ -277,6 +278,61 @@ def test_the_walk_takes_whole_batches(
             found = audit_verification.verify(progress=told)
         assert found.events == 10
         told.assert_called_with(10, 10)
+
+
+def sign_outs(count: int, case: Case, signer: User, head: str = "") -> list[SignOut]:
+    """Versions of one report, each signed after an event of its own, but the last two, which name the same."""
+    made = []
+    for number in range(1, count + 1):
+        if number < count:
+            audit.record(action="told", actor=None, laboratory=None, detail={"number": number})
+        sequence, mac = audit_chain.head()
+        made.append(
+            SignOut(
+                case=case, number=number, signer=signer, signer_name="Hedy", signer_role="hematologist",
+                meaning="I have read it.", conclusion="None.", content={}, content_sha256="0" * 64,
+                audit_sequence=sequence, audit_head=head or mac,
+            )
+        )  # fmt: skip
+    return SignOut.objects.bulk_create(made)
+
+
+def test_all_signed_reports_are_compared_however_few_are_read_at_once(
+    case: Case, cast: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sign_outs(5, case, cast.hematologist, head="0" * 64)
+    for size in (1, 2, 3, 5, 6):
+        monkeypatch.setattr(audit_verification, "A_BATCH", size)
+        found = audit_verification.verify()
+        assert [problem.split(" names")[0] for problem in found.problems] == [
+            f"Report {number} of case H-1001" for number in range(1, 6)
+        ]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_done_in_the_midst_of_the_walk_is_stored_beside_a_writer(
+    case: Case, cast: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On SQLite a query left open would keep this connection to what was stored when it began."""
+    sign_outs(5, case, cast.hematologist)
+    monkeypatch.setattr(audit_verification, "A_BATCH", 1)
+
+    def beside() -> None:
+        try:
+            audit.record(action="beside", actor=None, laboratory=None)
+        finally:
+            connection.close()
+
+    def round_of_upkeep(done: int, total: int) -> None:
+        if done == 2:
+            writer = threading.Thread(target=beside)
+            writer.start()
+            writer.join(30)
+            audit.record(action="in the midst", actor=None, laboratory=None)
+
+    found = audit_verification.verify(progress=round_of_upkeep)
+    assert found.is_whole
+    assert set(AuditEvent.objects.values_list("action", flat=True)) >= {"beside", "in the midst"}
 
 
 # --- the command --------------------------------------------------------------------------------------------
