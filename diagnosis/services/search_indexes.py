@@ -16,7 +16,7 @@ _PLAIN: Final = {
     "search_accession_start": "diagnosis_case (laboratory_id, UPPER(accession_number::text) text_pattern_ops)",
     "search_patient_start": "diagnosis_case (laboratory_id, UPPER(patient_code::text) text_pattern_ops)",
     # Not "<> ''": a search for all comments with a word, which says so, would go through this one.
-    "search_comment_newest": "diagnosis_review (created_at DESC) WHERE comment > ''",
+    "search_comment_lately": "diagnosis_review (created_at DESC) WHERE comment > ''",
     "search_signed_newest": (
         "diagnosis_case (laboratory_id, received_on DESC, created_at DESC, id DESC) WHERE has_findings"
     ),
@@ -30,7 +30,8 @@ _OF_PIECES: Final = {
     "search_conclusion": "diagnosis_signout USING gin (UPPER(conclusion) gin_trgm_ops)",
 }
 """As Django compares where case does not matter: by UPPER."""
-_REPLACED: Final = ("search_review_comment",)
+_REPLACED: Final = ("search_review_comment", "search_comment_newest")
+"""Names of indexes that there were: one over other rows needs another name, for what is there is not added again."""
 
 
 def install(connection: BaseDatabaseWrapper) -> bool:
@@ -38,13 +39,13 @@ def install(connection: BaseDatabaseWrapper) -> bool:
     if connection.vendor != "postgresql":
         return False
     _add(connection, _PLAIN)
+    _drop(connection, _REPLACED)
     try:
         with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
             cursor.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
     except DatabaseError:
         return False
     _add(connection, _OF_PIECES)
-    _drop(connection, _REPLACED)
     return True
 
 

@@ -178,3 +178,22 @@ def test_postgresql_has_the_indexes_and_compiles_nothing() -> None:
         assert len(cursor.fetchall()) == 9
         cursor.execute("SHOW jit")
         assert cursor.fetchone() == ("off",)
+
+
+def test_an_index_over_other_rows_is_replaced() -> None:
+    """As an installation has it that was made before the newest comments were asked for with what they hold."""
+    if connection.vendor != "postgresql":
+        return
+    with connection.cursor() as cursor:
+        search_indexes.remove(connection)
+        cursor.execute(
+            "CREATE INDEX search_comment_newest ON diagnosis_review (created_at DESC) WHERE comment <> ''"
+        )
+        search_indexes.install(connection)
+        cursor.execute(
+            "SELECT indexname, indexdef FROM pg_indexes WHERE indexdef LIKE '%created_at DESC) WHERE%'"
+        )
+        ((name, definition),) = cursor.fetchall()
+    assert name == "search_comment_lately"
+    assert "> ''" in definition
+    assert "<> ''" not in definition
