@@ -101,6 +101,7 @@ def sign_out_live(request: HttpRequest, pk: int) -> HttpResponseBase:
     if overtaken:
         return render(request, "diagnosis/_sign_out_closed.html", {"case": case, "sentence": overtaken})
     context = {**_to_sign(request, case, NOTHING), "section": "worklist", "case": case, "entered": NOTHING}
+    context["messages"] = ()  # the page takes none from here: one that another tab waits for stays for it
     if request.GET.get("state") == context["state"]:
         return HttpResponse(status=204)
     return render(request, "diagnosis/sign_out.html", {**context, "said": _said(context["check"])})

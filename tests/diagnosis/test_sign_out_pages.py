@@ -134,6 +134,16 @@ def test_a_live_page_keeps_from_a_blind_reader_what_the_page_keeps(client, cast,
         assert told not in html
 
 
+def test_a_live_page_leaves_messages_to_the_page_that_they_are_for(client, cast, ready, add_image, judge):
+    second = add_image()
+    address = live(client, cast.hematologist, ready)
+    judge(second, "pre")
+    client.post(reverse("diagnosis:sessions-end"))
+    sentence = "You were logged in nowhere else."
+    assert sentence not in client.get(address).content.decode()
+    assert sentence in client.get(reverse("diagnosis:account")).content.decode()
+
+
 def test_signing_makes_the_report_final_and_shows_the_signature(client, cast, ready):
     response = post(client, cast.hematologist, ready)
     assert response.status_code == 302
