@@ -229,6 +229,17 @@ def test_who_cannot_tell_asks_for_a_tick(client, cast, case, image, judge):
     assert post(client, cast.hematologist, case, addressed="1").status_code == 302
 
 
+def test_a_blind_reader_is_not_told_where_a_colleague_cannot_tell(client, cast, case, image, judge):
+    judge(image, "early")
+    read(cast.hematologist, image, "unsure")
+    case.laboratory.is_blind = True
+    case.laboratory.save()
+    blind = page(client, cast.administrator, case).content.decode()
+    assert 'id="statements" class="stack" hidden></div>' in blind
+    assert "cannot tell" not in blind
+    assert "where the reader cannot tell." in page(client, cast.hematologist, case).content.decode()
+
+
 def test_a_blind_reader_sees_nothing_of_the_report_before_her_own_class(client, cast, ready):
     ready.laboratory.is_blind = True
     ready.laboratory.save()
