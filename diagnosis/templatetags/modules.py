@@ -17,8 +17,10 @@ from django.utils.safestring import SafeString
 
 register = template.Library()
 
-_IMPORT: Final = re.compile(r"""^(?:import|export)\s[^"';]*?["'](\.[^"']+)["'];""", re.MULTILINE)
-"""A module's static import or re-export of one of ours; all stand at the beginning of a line."""
+_IMPORT: Final = re.compile(r"""^(?:import|export)\s[^"';]*?["'](\./[^"']+)["'];""", re.MULTILINE)
+"""A module's static import or re-export of one of ours, as webapp.staticfiles takes them: all stand at the beginning of
+a line, and name a file beside it.
+"""
 
 
 @register.simple_tag

@@ -64,6 +64,13 @@ def test_a_module_that_imports_nothing_asks_for_nothing_else() -> None:
     assert imported_by(f"{SCRIPTS}/tile.js") == ()
 
 
+def test_an_exported_text_is_no_import(settings, tmp_path: Path) -> None:
+    (tmp_path / "told.js").write_text('export const EXTENSION = ".tif";\nimport { tile } from "./tile.js";\n')
+    (tmp_path / "tile.js").write_text("export const tile = 1;\n")
+    settings.STATICFILES_DIRS = [("texts", tmp_path)]
+    assert imported_by("texts/told.js") == ("texts/tile.js",)
+
+
 def test_a_missing_module_is_named() -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere\.js"):
         imported_by(f"{SCRIPTS}/nowhere.js")
