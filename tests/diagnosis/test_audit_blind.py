@@ -49,7 +49,8 @@ def test_who_reads_blind_learns_from_the_audit_who_read_and_not_what(
     assert "read an image" in found
     for word in ("benign", "lymphocyte", "overrule", "Overrule", "pro-B"):
         assert word not in found, word
-    fresh = type(cast.laboratory_head).objects.get(pk=cast.laboratory_head.pk)  # who knows that it reads blind
+    # Asked anew, she knows that her laboratory reads blind.
+    fresh = type(cast.laboratory_head).objects.get(pk=cast.laboratory_head.pk)
     record_blind_reading(user=fresh, image=told, label="pre")
     found = page(client, cast.laboratory_head, name)
     assert KEPT_BACK not in found
