@@ -12,6 +12,7 @@ from django.utils import timezone
 from diagnosis import case_tallies, selectors, word_search
 from diagnosis.models import Case, CaseTally, SignedFinding, SmearImage, StaleTally, User
 from diagnosis.selectors import DEFAULT_SORT, HistoryFilters
+from diagnosis.services import case_tallies as tally
 from diagnosis.word_search import some
 
 MOST_FOUND: Final = 500
@@ -185,11 +186,23 @@ class Found:
     @property
     def _by_tally(self) -> Q:
         """What spares open cases the look at each image: their tallies, where these hold and know of it."""
-        known = [_TALLIED.get(self._filters.outcome), "unread_count" if self._filters.unread else None]
+        filters = self._filters
+        zero = [_TALLIED.get(filters.outcome), "unread_count" if filters.unread else None]
+        lacks = [
+            tally.trait(name, value)
+            for name, value in (
+                ("label", filters.label or None),
+                ("reader", filters.reviewer),
+                ("version", filters.model_version),
+            )
+            if value is not None
+        ] + ([tally.DIFFERS] if filters.disagreement else [])
+        conditions = [Q(**{name: 0}) for name in zero if name]
+        conditions += [~Q(traits__contains=f" {one} ") for one in lacks]
         wanted = Q()
-        for name in filter(None, known):
-            stale = StaleTally.objects.order_by().values("case_key")
-            none = CaseTally.objects.filter(~Q(case__in=stale), case__has_findings=False, **{name: 0})
+        stale = StaleTally.objects.order_by().values("case_key")
+        for condition in conditions:
+            none = CaseTally.objects.filter(condition, ~Q(case__in=stale), case__has_findings=False)
             wanted &= ~Q(pk__in=none.order_by().values("case"))
         return wanted
 

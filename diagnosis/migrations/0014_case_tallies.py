@@ -54,6 +54,14 @@ class Migration(migrations.Migration):
                 ("suspicion", models.FloatField(null=True)),
                 ("active_at", models.DateTimeField()),
                 ("rank", models.PositiveSmallIntegerField()),
+                (
+                    "traits",
+                    models.TextField(
+                        blank=True,
+                        default="",
+                        help_text="What the history is narrowed by, as an image has it: ` label=early reader=3 differs `.",
+                    ),
+                ),
             ],
             options={
                 "verbose_name_plural": "case tallies",

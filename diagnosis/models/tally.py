@@ -27,6 +27,10 @@ class CaseTally(models.Model):
     suspicion = models.FloatField(null=True)
     active_at = models.DateTimeField()
     rank = models.PositiveSmallIntegerField()
+    traits = models.TextField(
+        default="", blank=True,
+        help_text="What the history is narrowed by, as an image has it: ` label=early reader=3 differs `.",
+    )  # fmt: skip
 
     class Meta:
         verbose_name_plural = "case tallies"

@@ -11,7 +11,8 @@ from django.db import connection, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from diagnosis import selectors
-from diagnosis.models import Case, CaseTally, StaleTally
+from diagnosis.models import Case, CaseTally, SmearImage, StaleTally
+from diagnosis.services.findings import TOLD
 
 A_BATCH: Final = 1000
 """Notes of changes that are worked off in one transaction: a fraction of a second, for SQLite has one that writes."""
@@ -55,13 +56,36 @@ def _is_ours() -> bool:
 
 def _count(stale: dict[int, int]) -> int:
     # What made a row stale was committed with the row: who counts after reading it counts it in.
-    cases = Case.objects.filter(pk__in=set(stale.values())).order_by()
-    tallies = [
-        CaseTally(case_id=row.pop("pk"), **row)
-        for row in selectors.with_counts(cases, None).values("pk", *KEPT)
-    ]
+    cases = set(stale.values())
+    counted = selectors.with_counts(Case.objects.filter(pk__in=cases).order_by(), None).values("pk", *KEPT)
+    traits = _traits(cases)
+    tallies = [CaseTally(case_id=row["pk"], traits=traits.get(row.pop("pk"), ""), **row) for row in counted]
     CaseTally.objects.bulk_create(
-        tallies, batch_size=500, update_conflicts=True, unique_fields=["case"], update_fields=list(KEPT)
+        tallies,
+        batch_size=500,
+        update_conflicts=True,
+        unique_fields=["case"],
+        update_fields=[*KEPT, "traits"],
     )
     StaleTally.objects.filter(pk__in=stale).delete()
     return len(tallies)
+
+
+def _traits(cases: set[int]) -> dict[int, str]:
+    """Of each of these cases, what at least one of its images has: see `CaseTally.traits`."""
+    columns = ("told_label", "told_reviewer_key", "told_version_key", "told_differs")
+    images = SmearImage.objects.filter(case__in=cases).order_by().annotate(**TOLD)
+    found: dict[int, set[str]] = {}
+    for case, label, reader, version, differs in images.values_list("case_id", *columns).distinct():
+        has = found.setdefault(case, set())
+        has |= {trait("label", label), trait("reader", reader), trait("version", version)}
+        has |= {DIFFERS} if differs else set()
+    return {case: f" {' '.join(sorted(has))} " for case, has in found.items()}
+
+
+DIFFERS: Final = "differs"
+
+
+def trait(name: str, value: object) -> str:
+    """How a trait is written."""
+    return f"{name}={value}"

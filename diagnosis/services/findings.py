@@ -31,7 +31,7 @@ def keep(*, cases: Sequence[int]) -> int:
     rows = (
         SmearImage.objects.filter(case__in=closed)
         .order_by()
-        .annotate(**_TOLD)
+        .annotate(**TOLD)
         .values_list("case_id", *names)
         .distinct()
     )
@@ -70,7 +70,7 @@ def _flag(condition: Q) -> SqlCase:
 
 
 _DONE: Final = Q(newest_analysis__state=Analysis.State.DONE)
-_TOLD: Final = {
+TOLD: Final = {
     "told_outcome": SqlCase(
         When(_DONE, then=F("newest_analysis__outcome")),
         When(newest_analysis__isnull=False, then=F("newest_analysis__state")),
@@ -90,3 +90,4 @@ _TOLD: Final = {
     "told_reviewer_key": F("newest_review__reviewer_id"),
     "told_version_key": F("newest_analysis__model_version_id"),
 }
+"""What is kept of an image, by `COLUMNS`, as columns of a query of images."""

@@ -15,9 +15,9 @@ from django.urls import reverse
 
 from diagnosis import history_selectors, selectors
 from diagnosis.history_selectors import Found
-from diagnosis.models import Case, Laboratory, Review, SignedFinding, SignOut, SmearImage, User
+from diagnosis.models import Analysis, Case, Laboratory, Review, SignedFinding, SignOut, SmearImage, User
 from diagnosis.selectors import HistoryFilters
-from diagnosis.services import archive, findings, intake
+from diagnosis.services import archive, case_tallies, findings, intake
 
 pytestmark = pytest.mark.django_db
 
@@ -69,6 +69,22 @@ def narrowed(user: User) -> list[HistoryFilters]:
         *(replace(one, q="petechiae", sort="-patient") for one in single[:8]),
         HistoryFilters(date_from=datetime.date.today() - datetime.timedelta(days=300), unread=True),
     ]
+
+
+def test_what_has_changed_since_a_case_was_counted_is_found(drawn: User) -> None:
+    image = SmearImage.objects.filter(
+        case__has_findings=False, newest_review__isnull=True, newest_analysis__state="done"
+    ).first()
+    assert image is not None
+    Analysis.objects.filter(pk=image.newest_analysis_id).update(label="changed")
+    for refreshed in (False, True):
+        if refreshed:
+            case_tallies.refresh()
+        filters = HistoryFilters(label="changed")
+        assert numbers(Found(user=drawn, filters=filters)[0:9]) == [image.case.accession_number]
+        assert numbers(selectors.history(user=drawn, filters=filters)) == [image.case.accession_number]
+    Analysis.objects.filter(pk=image.newest_analysis_id).update(label="benign")
+    assert not Found(user=drawn, filters=filters)[0:9]
 
 
 @pytest.mark.parametrize("is_blind", [False, True])
