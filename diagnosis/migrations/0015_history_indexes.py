@@ -1,4 +1,6 @@
-"""Indexes for what few images came to, for words that many comments hold, and for beginnings of accession numbers."""
+"""Indexes for what few images came to, for words that many comments hold, for beginnings of accession numbers, and for
+what a reader has seen.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +43,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="signedfinding",
             index=models.Index(condition=models.Q(differs=True), fields=["case"], name="finding_differs"),
+        ),
+        migrations.AddIndex(
+            model_name="review",
+            index=models.Index(fields=["reviewer", "image"], name="review_by_reader_image"),
         ),
         # The migration that brought the first of them takes all of them back.
         migrations.RunPython(install, migrations.RunPython.noop),

@@ -70,6 +70,8 @@ class Review(ImmutableModel):
         indexes = [
             models.Index(fields=["image", "-created_at"], name="review_by_image"),
             models.Index(fields=["label", "-created_at"], name="review_by_label"),
+            # Which of a few images she has seen, of the hundred thousand that a reader has.
+            models.Index(fields=["reviewer", "image"], name="review_by_reader_image"),
         ]
 
     def stands(self, newest_analysis_id: UUID | None) -> bool:
