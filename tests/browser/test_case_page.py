@@ -109,6 +109,17 @@ def test_the_overlay_changes_what_is_seen(hedy: Person, images: list[SmearImage]
     assert canvas.screenshot() != with_overlay
 
 
+def test_the_page_shows_the_picture_until_the_viewer_does(hedy: Person, images: list[SmearImage]) -> None:
+    page = hedy.page
+    expect(page.locator(".openseadragon-canvas canvas").first).to_be_visible()
+    expect(page.locator(".view .plain")).to_have_count(0)  # or it would lie behind what is zoomed
+    page.route("**/viewer*.js", lambda route: route.abort())
+    page.goto(page.url)
+    expect(page.locator(".view .plain")).to_be_visible()
+    page.wait_for_function("document.querySelector('.view .plain').naturalWidth > 0")
+    hedy.said.clear()  # the browser complains of the script that was kept from it
+
+
 def test_the_image_as_the_network_saw_it(hedy: Person, images: list[SmearImage]) -> None:
     with hedy.page.expect_response(lambda response: "/processed.png" in response.url) as answer:
         hedy.page.keyboard.press("p")

@@ -17,6 +17,7 @@ function taste() {
 export class Stage {
   #root;
   #viewer;
+  #plain;
   #subject = null;
   #liked = true;
   #asked = new Set();
@@ -32,9 +33,15 @@ export class Stage {
     this.slider = root.querySelector("[data-tool=opacity]");
     this.word = root.querySelector(".word");
     const zoom = root.querySelector(".zoom");
+    // The page shows the picture before any script has come, and until the viewer has drawn it.
+    this.#plain = root.querySelector(".plain");
     this.#viewer = new Viewer(root.querySelector(".canvas"), {
       onZoom: (percent) => (zoom.textContent = percent === null ? "" : `${percent} %`),
-      onError: () => this.#say("The picture could not be loaded.", "Check the network, then select the image again."),
+      onError: () => {
+        this.#plain?.remove();
+        this.#say("The picture could not be loaded.", "Check the network, then select the image again.");
+      },
+      onDrawn: () => this.#plain?.remove(),
     });
     const liked = taste();
     const known = this.methodButtons.some((button) => button.dataset.method === liked.method);
@@ -67,6 +74,7 @@ export class Stage {
     const same = this.#subject?.id === id;
     this.#subject = { id, file, processed, overlays, reserved, cells, revision };
     if (!same) this.#viewer.boxes = [];
+    if (this.#plain?.getAttribute("src") !== file) this.#plain?.remove();
     this.#viewer.overlayVisible = reserved ? this.#asked.has(id) : this.#liked;
     this.word.hidden = true;
     this.#root.querySelector(".name").textContent = name;

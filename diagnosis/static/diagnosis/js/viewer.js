@@ -3,7 +3,7 @@
 const PROCESSED = "processed";
 const MULTIPLY = "multiply"; // the overlay lies on a bright field: screen would wash the stain out
 
-/** Deep zoom of one smear image. `onZoom(percent)` hears of every change of magnification. */
+/** Deep zoom of one smear image. `onZoom(percent)` hears of every change of magnification, `onDrawn` of the first picture. */
 export class Viewer {
   #osd;
   #subject = null;
@@ -21,7 +21,7 @@ export class Viewer {
   #looked = null;
   #still = matchMedia("(prefers-reduced-motion: reduce)").matches;
 
-  constructor(element, { onZoom = () => {}, onError = () => {} } = {}) {
+  constructor(element, { onZoom = () => {}, onError = () => {}, onDrawn = () => {} } = {}) {
     this.#onZoom = onZoom;
     this.#onError = onError;
     // It writes its own message over the picture; ours says what to do.
@@ -57,6 +57,7 @@ export class Viewer {
       this.#showBoxes();
     });
     this.#osd.addHandler("open-failed", () => this.#onError());
+    this.#osd.addOnceHandler("tile-drawn", onDrawn);
   }
 
   /**
