@@ -124,27 +124,8 @@ class HistoryFilters:
     sort: str = DEFAULT_SORT
 
 
-def worklist(*, user: User, unread_only: bool = False) -> QuerySet[Case]:
-    """Cases of the user's laboratory by urgency: suspected, then unjudged, then the rest; within each the unread
-    first, then those whose cells are the most suspicious, then the older. To who reads blind, images that she has yet
-    to class count for nothing that a model or a colleague said of them, in order and counts alike.
-
-    Each case carries `image_count`, `suspected_count`, `unjudged_count`, `indeterminate_count`, `failed_count`,
-    `unfinished_count`, `reviewed_count`, `unread_count`, `overruled_count`, `unsure_count`, `veiled_count` (those she
-    has to read blind), `rank`, `suspicion` and `active_at`. With `unread_only`, cases whose every image has been
-    reviewed are left out, unless a reader could not tell.
-    """
-    cases: QuerySet[Any] = with_counts(cases_of(user), user)
-    if unread_only:
-        cases = cases.filter(Q(unread_count__gt=0) | Q(unsure_count__gt=0) | Q(image_count=0))
-    is_read = SqlCase(
-        When(unread_count=0, unsure_count=0, image_count__gt=0, then=Value(1)), default=Value(0)
-    )
-    return cases.order_by("rank", is_read, MOST_SUSPICIOUS_FIRST, "received_on", "created_at", "pk")
-
-
 def history(*, user: User, filters: HistoryFilters = HistoryFilters()) -> QuerySet[Case]:
-    """Cases of the user's laboratory that match, sorted, with the counts of `worklist`.
+    """Cases of the user's laboratory that match, sorted, with the counts of `with_counts`.
 
     To go through all of them, as an export does; a page has `history_selectors.Found`, which counts what it shows.
     """
@@ -281,8 +262,9 @@ def _on_images(condition: Q) -> Q:
 def with_counts(cases: QuerySet[Case], user: User | None) -> QuerySet[Case]:
     """Add the counts of images by what they are, one join for all, the rank that follows from them, and `suspicion`:
     the highest index of any image's cells, which images of a thin or normal part cannot lower. A possible APL ranks
-    with the suspected, although its promyelocytes are no blasts: it kills within days. Without a user nothing is
-    veiled.
+    with the suspected, although its promyelocytes are no blasts: it kills within days. To who reads blind, images that
+    she has yet to class count for nothing that a model or a colleague said of them; `veiled_count` are those. Without a
+    user nothing is veiled.
     """
 
     # What may be told of an image: everything, unless she has yet to read it blind.

@@ -136,7 +136,7 @@ class Worklist:
 
 
 def worklist(*, user: User, filters: WorklistFilters = WorklistFilters()) -> Worklist:
-    """Cases of the user's laboratory that match: those of `selectors.worklist`, with its counts."""
+    """Cases of the user's laboratory that match: each with the counts of `selectors.with_counts`."""
     return Worklist(user=user, filters=filters)
 
 
@@ -177,7 +177,7 @@ def state_of(cases: Iterable[Case], asked: Iterable[SecondOpinion]) -> str:
             case.amending_since,
             case.assigned_to_id,
             sorted((key, value) for key, value in vars(case).items() if key.endswith("_count")),
-            case.rank,  # type: ignore[attr-defined]  # an annotation of `selectors.worklist`
+            case.rank,  # type: ignore[attr-defined]  # of `selectors.with_counts`
             case.clock,  # type: ignore[attr-defined]  # of `with_work`
             case.disputes,  # type: ignore[attr-defined]
             [opinion.pk for opinion in case.opinions],  # type: ignore[attr-defined]

@@ -22,6 +22,7 @@ from diagnosis.services import apl, cell_readings, intake
 from diagnosis.services.tallies import retally
 from ml.cells.apl import is_possible_apl
 from tests.diagnosis.told_cells import add_cells
+from tests.diagnosis.told_worklist import listed
 
 pytestmark = pytest.mark.django_db
 
@@ -54,7 +55,7 @@ def text(client: Client, name: str, **arguments: Any) -> str:
 
 
 def row(cast: Any, case: Case) -> Any:
-    return selectors.worklist(user=cast.hematologist).get(pk=case.pk)
+    return next(one for one in listed(user=cast.hematologist) if one.pk == case.pk)
 
 
 # --- the alert

@@ -19,6 +19,7 @@ from diagnosis.services.blind import record_blind_reading
 from diagnosis.services.review import ReviewRefused, record_review
 from diagnosis.services.review_several import review_several
 from tests.diagnosis.told_cells import add_cells
+from tests.diagnosis.told_worklist import listed
 
 pytestmark = pytest.mark.django_db
 
@@ -94,7 +95,7 @@ def test_nothing_of_the_model_is_in_any_answer_before_her_own_class(reader: Clie
 
 def test_the_worklist_and_the_history_tell_nothing_of_it(reader: Client, cast, done) -> None:
     user = fresh(cast.hematologist)
-    (found,) = selectors.worklist(user=user)
+    (found,) = listed(user=user)
     assert (found.suspected_count, found.rank, found.suspicion, found.veiled_count) == (
         0, selectors.RANK_OTHER, None, 1,
     )  # fmt: skip

@@ -18,6 +18,7 @@ from diagnosis.services import analyze, intake
 from diagnosis.services.cell_readings import re_class
 from ml.cells.cell import Kind
 from tests import stand_in
+from tests.diagnosis.told_worklist import listed
 from tests.stand_in_cells import USUAL, USUAL_BLASTS, Told, index
 
 pytestmark = pytest.mark.django_db
@@ -321,7 +322,7 @@ def test_within_a_rank_the_most_suspicious_cells_come_first(cast, with_cells, ad
     opened("benign-low", 0.1, "benign")
     opened("benign-high", 0.7, "benign")
     ordered = ["suspected-high", "suspected-low", "suspected-none", "benign-high", "benign-low"]
-    found = list(selectors.worklist(user=cast.hematologist))
+    found = list(listed(user=cast.hematologist))
     assert numbers(found) == ordered
     assert [one.suspicion for one in found] == pytest.approx(
         [index(0.9), index(0.2), None, index(0.7), index(0.1)]
@@ -335,7 +336,7 @@ def test_more_images_never_lower_a_case_or_change_its_counts(cast, case, with_ce
     with_cells(*[Told("blast", 0.9)] * 3)
     with_cells(*[Told("lymphocyte", 0.0)] * 50)
     add_image()
-    (found,) = selectors.worklist(user=cast.hematologist)
+    (found,) = listed(user=cast.hematologist)
     assert found.suspicion == pytest.approx(index(0.9, 0.9, 0.9))
     assert (found.image_count, found.suspected_count, found.unfinished_count) == (3, 2, 1)
 
@@ -348,7 +349,7 @@ def test_an_image_that_only_its_cells_make_suspected_ranks_its_case(cast, with_c
     bundle = predictors._predictor.bundle
     bundle.__dict__["domain"] = dataclasses.replace(bundle.domain, threshold=1e-9)
     with_cells(*[Told("blast", 0.9)] * 3, to=new_case(cast.technician, "by-cells"))
-    found = list(selectors.worklist(user=cast.hematologist))
+    found = list(listed(user=cast.hematologist))
     assert numbers(found) == ["by-cells", "benign"]
     assert (found[0].rank, found[0].suspected_count, found[0].indeterminate_count) == (0, 1, 1)
 

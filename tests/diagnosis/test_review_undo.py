@@ -20,6 +20,7 @@ from diagnosis.services import analyze, intake
 from diagnosis.services.review import ReviewRefused, record_review, withdraw_review
 from diagnosis.services.review_several import MOST_IMAGES, review_several, withdraw_batch
 from diagnosis.services.reviewed import reviewed_items
+from tests.diagnosis.told_worklist import listed
 
 pytestmark = pytest.mark.django_db
 
@@ -48,7 +49,7 @@ def review(user, image, verdict, label=None, **more):
 
 
 def only_case(user, **more) -> Any:
-    (found,) = selectors.worklist(user=user, **more)
+    (found,) = listed(user=user, **more)
     return found
 
 
