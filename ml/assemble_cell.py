@@ -28,6 +28,7 @@ from ml.cells.serving import CellPredictor
 from ml.data.cells import CNMC, DEEPAPL, load_cells
 from ml.evaluation import cell_evidence
 from ml.evaluation.cell_evidence import FILE
+from ml.evaluation.cell_measuring import progress_said
 from ml.evaluation.evidence import GateRow, read_evidence, write_evidence
 from ml.evaluation.intervals import Figure
 from ml.evaluation.whole import add_faithfulness, write_whole_evidence
@@ -61,7 +62,7 @@ def assemble_run(study: CellStudy, out: Path, preprocessing: CellPreprocessing) 
             "start": "DenseNet-121, ImageNet",
             "history": json.loads(study.history_file.read_text()),
         },
-        progress=_counted("calibrating"),
+        progress=progress_said("calibrating:"),
     )
 
 
@@ -109,18 +110,6 @@ def _write(bundle: Bundle, found: dict[str, Any], gate: Sequence[GateRow]) -> No
 def _each(count: int) -> Any:
     """Every picture a family of its own: among pictures that nothing is fitted to, copies leak nowhere."""
     return np.arange(count, dtype=np.int64)
-
-
-def _counted(words: str) -> Any:
-    said = -1
-
-    def tell(done: int, total: int) -> None:
-        nonlocal said
-        if 10 * done // total > said:
-            said = 10 * done // total
-            log.info("%s: %d of %d", words, done, total)
-
-    return tell
 
 
 def _logged(things: Iterable[Any], total: int, description: str) -> Iterable[Any]:
