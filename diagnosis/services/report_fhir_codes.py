@@ -78,11 +78,11 @@ def quantity(value: float, unit: str, code: str) -> dict[str, Any]:
 
 
 def percent(value: float) -> dict[str, Any]:
-    return quantity(value, "%", "%")
+    return quantity(round(value, 2), "%", "%")
 
 
 def per_100(value: float) -> dict[str, Any]:
-    return quantity(value, "per 100 leukocytes", "/100{WBCs}")
+    return quantity(round(value, 2), "per 100 leukocytes", "/100{WBCs}")
 
 
 HEMATOLOGY: Final = [

@@ -23,6 +23,9 @@ SUFFICIENCY_WORDS: Final = {
     "diagnostic": f"{DIAGNOSTIC} leukocytes or more.",
 }
 
+SHARE_DIGITS: Final = 4
+"""Pages and papers show one, and round once: of 17.647, kept as 17.65, they would make 17.7."""
+
 
 def leukocytes_part(
     *, case: Case, found: Sequence[CellAnalysis], images: Sequence[SmearImage]
@@ -93,11 +96,11 @@ def _count(count: Differential) -> CountPart:
             if name not in NOT_LEUKOCYTES and count.counts.get(name)
         ],
         blasts=count.blasts,
-        blasts_per_100=rounded(count.blasts_per_100, 2),
-        blasts_low=rounded(low, 2),
-        blasts_high=rounded(high, 2),
+        blasts_per_100=rounded(count.blasts_per_100, SHARE_DIGITS),
+        blasts_low=rounded(low, SHARE_DIGITS),
+        blasts_high=rounded(high, SHARE_DIGITS),
         erythroblasts=count.erythroblasts,
-        erythroblasts_per_100=rounded(count.erythroblasts_per_100, 2),
+        erythroblasts_per_100=rounded(count.erythroblasts_per_100, SHARE_DIGITS),
         smudge_cells=count.smudges,
         artefacts=count.others,
         unclassified=count.unclassified,
@@ -112,7 +115,7 @@ def _row(count: Differential, name: str) -> CountRow:
         word=wording.class_word(name),
         blast=name in BLASTS,
         count=count.counts[name],
-        percent=round(100 * count.share(name), 2),
-        low=round(100 * low, 2),
-        high=round(100 * high, 2),
+        percent=round(100 * count.share(name), SHARE_DIGITS),
+        low=round(100 * low, SHARE_DIGITS),
+        high=round(100 * high, SHARE_DIGITS),
     )

@@ -103,6 +103,18 @@ def test_no_number_has_more_digits_than_are_told(case, image, judge):
     assert all(round(value, 4) == value for value in found)
 
 
+def test_a_share_is_rounded_once(case, image, judge):
+    """3 of 17 are 17.647 per 100: 17.6, as the case's page says, and not 17.7 by way of 17.65."""
+    judge(image)
+    add_cells(image, ["blast"] * 3 + ["lymphocyte"] * 14)
+    count = report_content.build(case=case)["leukocytes"]["reader"]
+    shown = [
+        count["blasts_per_100"],
+        *(row["percent"] for row in count["classes"] if row["label"] == "blast"),
+    ]
+    assert [f"{value:.1f}" for value in shown] == ["17.6", "17.6"]
+
+
 def test_what_is_no_number_is_refused_not_hashed():
     with pytest.raises(ValueError, match="JSON"):
         report_content.canonical({"value": float("nan")})
