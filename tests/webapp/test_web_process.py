@@ -36,6 +36,38 @@ def test_it_loads_no_model_runtime() -> None:
     assert loaded.isdisjoint(FORBIDDEN)
 
 
+WARM = """
+import json, sys
+import webapp.wsgi
+from django.db import connections
+from django.template import engines
+before = set(sys.modules)
+from django.urls import reverse
+reverse("diagnosis:worklist")
+loaders = engines["django"].engine.template_loaders[0].get_template_cache
+print(json.dumps({
+    "more": sorted(name for name in set(sys.modules) - before if name.split(".")[0] in ("diagnosis", "ml", "webapp")),
+    "compiled": sorted(str(key) for key in loaders),
+    "connected": [one.connection is not None for one in connections.all()],
+}))
+"""
+
+
+def test_workers_are_forked_warm_and_without_a_connection() -> None:
+    """What a worker's first request would load is there before the fork; a database's connection is not."""
+    result = subprocess.run(
+        [sys.executable, "-c", WARM],
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "webapp.settings"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told = json.loads(result.stdout.splitlines()[-1])
+    assert told["more"] == []
+    assert {"diagnosis/base.html", "diagnosis/case.html", "diagnosis/cells.html"} <= set(told["compiled"])
+    assert not any(told["connected"])
+
+
 def test_the_supervisor_stays_free_of_django_and_celery() -> None:
     code = "import sys, webapp.serve; print('django' in sys.modules, 'celery' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
