@@ -29,7 +29,7 @@ _GALLERY = (
     "newest_reading__label", "newest_reading__reader_id",
 )  # fmt: skip
 _SHEET = (
-    "sprite_columns", "tile_pixels", "tile_um", "um_per_pixel", "scale_is_measured", "problems", "failure",
+    "sprite", "sprite_columns", "tile_pixels", "tile_um", "um_per_pixel", "scale_is_measured", "problems", "failure",
     "suspicion", "counted",
 )  # fmt: skip
 _COUNTED = ("kind", "touches_border", "label", "blast_probability", "inside_domain", "newest_reading__label")
@@ -103,15 +103,16 @@ def gallery_sheets(*, case: Case) -> list[dict[str, Any]]:
     """For every image of a case whose newest analysis looked for cells, where their tiles lie and what stood in the
     way, in order of the images; one query.
 
-    Keys: `id` (the CellAnalysis, which `gallery_rows` names as `analysis`), `image`, `position`, `columns` and
-    `tile_pixels` (of the sprite, 0 without one), `tile_um`, `um_per_pixel`, `scale_is_measured`, `problems`,
-    `failure`, `suspicion` and `counted`.
+    Keys: `id` (the CellAnalysis, which `gallery_rows` names as `analysis`), `image`, `position`, `sprite` (its storage
+    name, empty without one), `columns` and `tile_pixels` (of the sprite, 0 without one), `tile_um`, `um_per_pixel`,
+    `scale_is_measured`, `problems`, `failure`, `suspicion` and `counted`.
     """
     return [
         {
             "id": one.pk,
             "image": str(one.analysis.image_id),
             "position": one.analysis.image.position,
+            "sprite": one.sprite.name or "",
             "columns": one.sprite_columns,
             "tile_pixels": one.tile_pixels,
             "tile_um": one.tile_um,

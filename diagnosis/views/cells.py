@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect, JsonResponse
@@ -20,6 +19,7 @@ from diagnosis.services.signed import CLOSED, is_open_for_reading
 from diagnosis.views.access import from_script, refused, signed_in
 from diagnosis.views.cell_counts import Counts, counts_of
 from diagnosis.views.cell_words import CLASSES, TAKE_BACK_KEY
+from diagnosis.views.first_tiles import SIZE_COOKIE, SIZES, first_tiles, tile_size
 from diagnosis.views.images import sprite_url
 
 FIELDS = (
@@ -27,14 +27,6 @@ FIELDS = (
     "blast", "inside",
 )  # fmt: skip
 """What a row of the gallery holds, in this order: names are sent once and not two thousand times."""
-
-FIRST_TILES: Final = 12
-"""About a row of them."""
-
-MOST_AHEAD: Final = 4
-"""Sheets of tiles that are asked for ahead: a browser has six connections, and scripts need theirs."""
-
-_COUNTS: Final = frozenset(one.name for one in CLASSES if one.counts)
 
 UNREADABLE = "This request could not be understood: reload the page."
 
@@ -78,37 +70,24 @@ def cells(request: HttpRequest, pk: int) -> HttpResponse:
         "closed": CLOSED if may_read and not is_open else "",
         "classes": CLASSES,
         "take_back_key": TAKE_BACK_KEY,
+        "size_cookie": SIZE_COOKIE,
+        "sizes": SIZES,
+        "tile_size": tile_size(request),
     }
     if counts.has_cells:
         rows = cell_selectors.gallery_rows(case=case, cells=found)
         places = {sheet["id"]: n for n, sheet in enumerate(counts.sheets)}
         # An analysis that ended between the two queries is there at the next look.
-        rows = [row for row in rows if row["analysis"] in places]
-        drawn = [_place(case, sheet) for sheet in counts.sheets]
+        rows = [{**row, "place": places[row["analysis"]]} for row in rows if row["analysis"] in places]
         context["gallery"] = {
             "classes": [one.__dict__ for one in CLASSES],
-            "images": drawn,
+            "images": [_place(case, sheet) for sheet in counts.sheets],
             "fields": FIELDS,
-            "cells": [_row(row, places[row["analysis"]]) for row in rows],
+            "cells": [_row(row) for row in rows],
         }
         # Another order or a filter begins with others, of which only the script knows.
-        context["first_sheets"] = [] if request.GET else _first_sheets(rows, places, drawn)
+        context["first"] = None if request.GET else first_tiles(rows, counts.sheets)
     return render(request, "diagnosis/cells.html", context)
-
-
-def _first_sheets(
-    rows: list[dict[str, Any]], places: dict[int, int], drawn: list[dict[str, Any]]
-) -> list[str]:
-    """Addresses of the tiles that the gallery begins with, for a browser to ask for before its script does."""
-
-    def rank(row: dict[str, Any]) -> tuple[bool, float, int, int]:
-        standing = row["reader_label"] or row["label"]
-        counts = standing in _COUNTS and not row["touches_border"]
-        return not counts, -(row["blast_probability"] or 0.0), places[row["analysis"]], row["number"]
-
-    first = heapq.nsmallest(FIRST_TILES, rows, key=rank)
-    sheets = dict.fromkeys(drawn[places[row["analysis"]]]["sprite"] for row in first)
-    return [sheet for sheet in sheets if sheet][:MOST_AHEAD]
 
 
 def _place(case: Case, sheet: dict[str, Any]) -> dict[str, Any]:
@@ -123,10 +102,10 @@ def _place(case: Case, sheet: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _row(row: dict[str, Any], place: int) -> list[Any]:
+def _row(row: dict[str, Any]) -> list[Any]:
     blast = row["blast_probability"]
     return [
-        row["id"], place, row["number"], row["box"], row["kind"], row["touches_border"], row["confidence"],
+        row["id"], row["place"], row["number"], row["box"], row["kind"], row["touches_border"], row["confidence"],
         row["area_um2"], row["label"], row["top_label"], row["reader_label"], row["reader"],
         None if blast is None else round(blast, 4), row["inside_domain"],
     ]  # fmt: skip

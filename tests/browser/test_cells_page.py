@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import expect
 
 from diagnosis.models import Analysis, Case, Cell, CellReading, SmearImage
+from diagnosis.services import cell_readings
 from tests.browser.conftest import Person
 from tests.diagnosis.told_cells import add_cells, beside, cell, without_class
 
@@ -23,6 +27,12 @@ FEW: list[str | dict[str, Any]] = [
     *["blast"] * 4, *["lymphocyte"] * 3, "segmented_neutrophil", "monocyte", "smudge_cell",
     cell("blast", 10, touches_border=True), without_class(11), beside("platelet", 12),
 ]  # fmt: skip
+
+# On a telephone the page scrolls, and a picture of a tile scrolls it.
+PLACE = """(tile) => {
+  const { x, y, width, height } = tile.getBoundingClientRect();
+  return [x, y + scrollY, width, height];
+}"""
 
 
 @pytest.fixture
@@ -280,6 +290,68 @@ def test_the_panel_shows_what_influenced_the_score(gallery: Person, found: list[
     assert answer.value.ok
     expect(page.locator("#facts .phrase")).to_have_text(
         "Regions that influenced the score; not a lesion outline"
+    )
+
+
+@pytest.mark.parametrize(
+    ("width", "kept"), [(1440, ""), (1440, "152"), (390, "")], ids=["desktop", "large-tiles", "telephone"]
+)
+def test_the_script_takes_over_the_tiles_that_the_page_drew(
+    sit_down: Callable[..., Person], cast: Any, case: Case, found: list[Cell], width: int, kept: str
+) -> None:
+    """Same cells, same words, same places, same pixels: nobody sees the moment."""
+    hedy = sit_down(cast.hematologist, viewport={"width": width, "height": 900})
+    page = hedy.page
+    cell_readings.re_class(user=cast.hematologist, cells=[found[5].pk], label="monocyte")
+    if kept:
+        hedy.goto(f"/cases/{case.pk}")
+        page.evaluate("(size) => (document.cookie = `tile_size=${size}; path=/cases`)", kept)
+    page.route(re.compile(r"/cells\.[0-9a-f]+\.js|/cells\.js"), lambda route: route.abort())
+    hedy.goto(f"/cases/{case.pk}/cells")
+    early = _tiles(page, 9)
+    expect(page.locator(".grouphead")).to_have_text("Leukocytes counted, suspects first 9")
+    page.unroute_all()
+    held: list[Any] = []
+    page.route("**/cells.jpg*", lambda route: held.append(route))
+    page.goto(page.url, wait_until="commit")  # all is loaded only when the sheets are
+    page.locator("#gallery[data-ready]").wait_for(state="attached")
+    before_the_sheet = _tiles(page, 9)
+    assert held
+    with page.expect_response("**/cells.jpg*"):
+        for route in held:
+            route.continue_()
+    page.wait_for_load_state("networkidle")
+
+    for drawn, taken, whole in zip(early, before_the_sheet, _tiles(page, 9), strict=True):
+        assert drawn[:2] == taken[:2] == whole[:2]
+        assert np.abs(drawn[2] - taken[2]).mean() < 1
+        assert np.abs(drawn[2] - whole[2]).mean() < 4
+
+
+def _tiles(page: Any, count: int) -> list[tuple[str, list[float], Any]]:
+    """The words, place and pixels of the first tiles."""
+    tiles = page.locator(".tile")
+    return [
+        (
+            tiles.nth(n).inner_text(),
+            tiles.nth(n).evaluate(PLACE),
+            np.asarray(Image.open(io.BytesIO(tiles.nth(n).screenshot())).convert("RGB"), np.float32),
+        )
+        for n in range(count)
+    ]
+
+
+def test_the_first_tiles_stand_without_a_script(
+    sit_down: Callable[..., Person], cast: Any, case: Case, found: list[Cell]
+) -> None:
+    plain = sit_down(cast.hematologist, java_script_enabled=False)
+    plain.goto(f"/cases/{case.pk}/cells")
+
+    captions = plain.page.locator(".tile .cap").all_inner_texts()
+    assert captions[:4] == ["▲ blast"] * 4
+    assert sorted(captions[4:]) == ["lympho.", "lympho.", "lympho.", "monocyte", "segmented"]
+    expect(plain.page.locator(".tilescroll .nothing:visible")).to_contain_text(
+        "The other tiles need JavaScript"
     )
 
 

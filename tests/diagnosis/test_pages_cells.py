@@ -7,6 +7,7 @@ import json
 import re
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,9 +19,11 @@ from django.urls import reverse
 from diagnosis.models import Analysis, Case, Cell, CellReading, SmearImage
 from diagnosis.views import cell_words
 from diagnosis.views.cells import FIELDS
+from diagnosis.views.first_tiles import FIRST_TILES
 from ml.tasks import CELL
 from tests.diagnosis.told_cells import add_cells, beside, cell, without_class
 
+COUNTED = {one.name for one in cell_words.CLASSES if one.counts}
 SCRIPT = {"X-Requested-With": "leukoscope"}
 Judge = Callable[..., Analysis]
 AddImage = Callable[..., SmearImage]
@@ -148,7 +151,7 @@ def test_the_counts_stand_without_a_script(reader: Client, case: Case, found: li
     assert "Insufficient: under 100 leukocytes" in said.replace("<b>", "").replace("</b>", "")
     assert "not validated at this site" in said
     assert "by the model alone" in said
-    assert "The tiles need JavaScript" in said
+    assert "The other tiles need JavaScript" in said
     for inline in ("<style", " style=", "<script>", " onclick="):
         assert inline not in said
 
@@ -244,23 +247,64 @@ def test_what_the_page_carries_is_what_its_script_reads(
     assert json.loads(told) == json.loads(json.dumps(answer.context["gallery"]))
 
 
-def test_the_sheets_of_the_first_tiles_are_asked_for_ahead(
+def first_of(reader: Client, case: Case, **query: str) -> list[tuple[int, str]]:
+    """Keys and words of the tiles that the page draws itself."""
+    said = reader.get(reverse("diagnosis:cells", args=[case.pk]), query).text
+    return [
+        (int(key), word.strip())
+        for key, word in re.findall(r'data-first="(\d+)".*?<span class="cap">(.*?)</span>', said)
+    ]
+
+
+def test_the_page_draws_the_first_tiles_of_its_script(
     reader: Client, case: Case, found: list[Cell], add_image: AddImage, judge: Judge
 ) -> None:
+    """Counted leukocytes alone, the most suspicious first whatever their image; none where a filter knows better."""
     later = add_image()
     judge(later)
-    (sure,) = add_cells(later, ["blast"])
+    sure, unjudged = add_cells(later, ["blast", "lymphocyte"])
     Cell.objects.filter(pk=sure.pk).update(blast_probability=1.0)
-    page = reverse("diagnosis:cells", args=[case.pk])
+    Cell.objects.filter(pk=unjudged.pk).update(blast_probability=None)
 
-    def ahead(**query: str) -> list[str]:
-        return re.findall(r'<link rel="preload" as="image" href="([^"]+)">', reader.get(page, query).text)
-
-    sheets = [place["sprite"] for place in reader.get(page).context["gallery"]["images"]]
-    assert ahead() == [sheets[1], sheets[0]], "the most suspicious cell comes first, whatever its image"
-    assert ahead(label="monocyte") == [], "which tiles come first by another filter the script alone knows"
+    drawn = first_of(reader, case)
+    counted = [one.pk for one in found if one.label in COUNTED and not one.touches_border]
+    assert drawn[0] == (sure.pk, "▲ blast")
+    assert drawn[-1] == (unjudged.pk, "lympho.")
+    assert {key for key, _ in drawn} == {sure.pk, unjudged.pk, *counted}
+    assert first_of(reader, case, label="monocyte") == []
     assert give(reader, case, [sure], "platelet_or_artefact").status_code == 200
-    assert ahead() == sheets, "what is not counted comes last"
+    assert sure.pk not in {key for key, _ in first_of(reader, case)}
+
+
+def test_no_more_tiles_than_two_rows_come_with_the_page(
+    reader: Client, case: Case, add_image: AddImage, judge: Judge
+) -> None:
+    image = add_image()
+    judge(image)
+    add_cells(image, ["lymphocyte"] * 40)
+    assert len(first_of(reader, case)) == FIRST_TILES
+
+
+@pytest.mark.parametrize("content", [None, b"no picture", b""], ids=["lost", "broken", "empty"])
+def test_a_sheet_that_is_lost_ends_the_first_tiles(
+    reader: Client, case: Case, found: list[Cell], content: bytes | None
+) -> None:
+    path = Path(found[0].cell_analysis.sprite.path)
+    path.unlink() if content is None else path.write_bytes(content)
+    assert first_of(reader, case) == []
+
+
+@pytest.mark.parametrize(
+    ("cookie", "size"),
+    [("", ""), ("152", "152"), ("55", ""), ("1000", ""), ("9" * 40, ""), ("²00", ""), ("x", "")],
+)
+def test_the_first_tiles_are_as_large_as_the_reader_chose(
+    reader: Client, case: Case, found: list[Cell], cookie: str, size: str
+) -> None:
+    reader.cookies["tile_size"] = cookie
+    said = page(reader, case)
+    assert set(re.findall(r'width="(\d+)" height="\1" data-first', said)) == ({size} if size else set())
+    assert f'data-size="{size}"' in said
 
 
 def test_as_many_queries_for_300_cells_as_for_3(

@@ -57,6 +57,7 @@ export class Grid {
   }
 
   show(groups) {
+    for (const element of this.#root.querySelectorAll(":scope > .early")) element.remove();
     this.#groups = groups;
     this.#order = groups.flatMap((group) => group.cells);
     this.#at = new Map(this.#order.map((cell, n) => [cell.id, n]));

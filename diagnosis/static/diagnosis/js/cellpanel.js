@@ -25,8 +25,6 @@ export class CellPanel {
     root.addEventListener("click", (event) => {
       if (event.target.closest("[data-does=saliency]")) this.toggleSaliency();
     });
-    root.hidden = false;
-    root.classList.add("none");
   }
 
   get cell() {

@@ -8,7 +8,6 @@ import { Readings } from "./cellreadings.js";
 import { bindKeys } from "./keys.js";
 import { announce, parseFragment } from "./net.js";
 
-const TASTE = "leukoscope.tiles";
 const BAR_UM = 10;
 const DRAGGED = "application/x-leukoscope-cells";
 
@@ -77,19 +76,16 @@ function zoom(by) {
   form.elements.size.dispatchEvent(new Event("input", { bubbles: true }));
 }
 
-function remember(action) {
-  try {
-    return action(localStorage);
-  } catch {
-    return null; // without storage the size lasts until the page is left
-  }
+/** The page must know the size before any script runs: a cookie tells it of the first tiles. */
+function remember(size) {
+  document.cookie = `${root.dataset.sizeCookie}=${size}; path=/cases; max-age=31536000; samesite=lax`;
 }
 
 form.addEventListener("submit", (event) => event.preventDefault());
 form.addEventListener("input", (event) => {
   if (event.target.name === "size") {
     resize();
-    remember((storage) => storage.setItem(TASTE, form.elements.size.value));
+    remember(form.elements.size.value);
     if (pick.active) grid.reveal(pick.active);
     return;
   }
@@ -244,7 +240,7 @@ function start() {
   // On a telephone the tiles come first; the table opens by a touch.
   if (matchMedia("(max-width: 900px)").matches) document.querySelector("#differential details").open = false;
   const narrow = matchMedia("(max-width: 720px)").matches; // three tiles across a telephone
-  form.elements.size.value = remember((storage) => storage.getItem(TASTE)) ?? (narrow ? 112 : 96);
+  form.elements.size.value = root.dataset.size || (narrow ? 112 : 96);
   form.elements.image.value = address.get("image") ?? "";
   form.elements.label.value = address.get("label") ?? "";
   if (form.elements.image.selectedIndex < 0) form.elements.image.value = "";
@@ -252,6 +248,9 @@ function start() {
   form.elements.counted.checked = address.has("counted");
   form.elements.read.checked = address.has("read");
   gallery = new Gallery(JSON.parse(document.getElementById("cells").textContent));
+  for (const drawn of gridRoot.querySelectorAll("[data-first]")) {
+    gallery.byId.get(Number(drawn.dataset.first)).picture = drawn.src;
+  }
   grid.mayDrag = mayRead;
   if (mayRead) {
     readings = new Readings(gallery, {

@@ -13,8 +13,8 @@ function spriteOf(url) {
 }
 
 /**
- * Show a cell's tile in `element`, `size` pixels wide. `cell` has number and place: {sprite, columns}.
- * One whose picture is lost says so.
+ * Show a cell's tile in `element`, `size` pixels wide. `cell` has number and place: {sprite, columns}; its `picture`,
+ * where the page brought one along, is seen until the sprite has come. One whose picture is lost says so.
  */
 export function paintTile(element, cell, size) {
   const { sprite, columns } = cell.place;
@@ -23,9 +23,10 @@ export function paintTile(element, cell, size) {
   element.dataset.shows = known;
   if (!sprite || !columns) return lose(element, cell);
   element.classList.remove("lost");
-  element.style.backgroundImage = `url("${sprite}")`;
-  element.style.backgroundSize = `${columns * size}px auto`;
-  element.style.backgroundPosition = `${-(cell.number % columns) * size}px ${-Math.floor(cell.number / columns) * size}px`;
+  const [left, top] = [-(cell.number % columns) * size, -Math.floor(cell.number / columns) * size];
+  element.style.backgroundImage = `url("${sprite}")${cell.picture ? `, url("${cell.picture}")` : ""}`;
+  element.style.backgroundSize = `${columns * size}px auto, ${size}px`;
+  element.style.backgroundPosition = `${left}px ${top}px, 0 0`;
   spriteOf(sprite).then((good) => !good && element.dataset.shows === known && lose(element, cell));
 }
 

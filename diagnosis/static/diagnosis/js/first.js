@@ -1,2 +1,0 @@
-// Runs before the first paint: what needs no script hides itself in favour of what does.
-document.documentElement.classList.add("js");
