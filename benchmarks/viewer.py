@@ -1,6 +1,8 @@
 """The viewer's first picture: from the opening of a case's page to its smear image in the viewer, in Chromium.
 
-The image is a JPEG of 2592x1944 pixels, as microscope cameras make them; the browser's cache is empty each time.
+The image is a JPEG of 2592x1944 pixels, as microscope cameras make them; the browser's cache is empty each time. The
+page shows it at half that size, which is more than the viewer's place on a screen of 1440x900 has, until the viewer has
+drawn the file itself.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def _record_opening(request: HttpRequest) -> None:
         )
 
 
-OPENINGS = {"image-file": "open_image"}
+OPENINGS = {"image-file": "open_image", "image-screen": "open_image"}
 """Actions of pages whose URL has another name."""
 
 

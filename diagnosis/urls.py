@@ -20,6 +20,7 @@ from diagnosis.views.images import (
     image_file,
     image_overlay,
     image_processed,
+    image_screen,
     image_sprite,
     image_thumbnail,
 )
@@ -81,6 +82,7 @@ urlpatterns: list[URLPattern] = [
     path("images/<uuid:pk>/cells.json", image_cells, name="image-cells"),
     path("images/<uuid:pk>/cells.jpg", image_sprite, name="image-sprite"),
     path("images/<uuid:pk>/file", image_file, name="image-file"),
+    path("images/<uuid:pk>/screen", image_screen, name="image-screen"),
     path("images/<uuid:pk>/thumbnail", image_thumbnail, name="image-thumbnail"),
     path("images/<uuid:pk>/processed.png", image_processed, name="image-processed"),
     path("images/<uuid:pk>/overlay/<str:method>.png", image_overlay, name="image-overlay"),

@@ -28,6 +28,11 @@ allowed to see it. Who may gets an empty 304.
 OVERLAY_SIZE = 1024
 """Longer side of an overlay at most: a 7x7 map holds nothing that more pixels would show."""
 
+SCREEN_SIZE = 1024
+"""Longer side that a picture for the screen has at least: the viewer's stage at a desktop, and more pixels come with
+the file itself.
+"""
+
 CELL_OVERLAY_SIZE = 288
 """Side of a cell's overlay: the tile as the panel shows it."""
 
@@ -71,6 +76,37 @@ def image_file(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     )
 
 
+def screen_url(image: SmearImage) -> str:
+    """Address of the picture that a page shows first: a reduced one of a large JPEG, else the file itself."""
+    name = "image-screen" if _is_reducible(image) else "image-file"
+    return reverse(f"diagnosis:{name}", args=[image.pk])
+
+
+def _is_reducible(image: SmearImage) -> bool:
+    return image.stored_format == "JPEG" and max(image.width, image.height) >= 2 * SCREEN_SIZE
+
+
+@require_safe
+@signed_in
+def image_screen(request: HttpRequest, pk: UUID) -> HttpResponseBase:
+    """A large JPEG at a half, a quarter or an eighth of its size, a quarter of the bytes and of the browser's work.
+
+    The scale is libjpeg's own, of its blocks: 15 ms for 2592x1944 pixels. 404 for an image that is not reduced.
+    """
+    image = permissions.get_image_for(request.user, pk)
+    if not _is_reducible(image):
+        raise Http404("This image is shown as it is.")
+    etag = f'"{image.stored_sha256}-screen"'
+    unchanged = _unchanged(request, etag)
+    if unchanged is not None:
+        return unchanged
+    share = SCREEN_SIZE / max(image.width, image.height)
+    with _open(image.file) as file, Image.open(file) as picture:
+        picture.draft("RGB", (round(image.width * share), round(image.height * share)))
+        reduced = _jpeg(picture.convert("RGB"))
+    return _kept(HttpResponse(reduced, content_type="image/jpeg"), etag)
+
+
 @require_safe
 @signed_in
 def image_thumbnail(request: HttpRequest, pk: UUID) -> HttpResponseBase:
@@ -91,8 +127,12 @@ def _small(image: SmearImage) -> bytes:
         picture.draft("RGB", (THUMBNAIL_SIZE, THUMBNAIL_SIZE))
         small = picture.convert("RGB")
         small.thumbnail((THUMBNAIL_SIZE, THUMBNAIL_SIZE), Image.Resampling.BOX)
+    return _jpeg(small)
+
+
+def _jpeg(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=85)
+    picture.save(buffer, "JPEG", quality=85)
     return buffer.getvalue()
 
 

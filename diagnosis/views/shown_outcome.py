@@ -13,6 +13,7 @@ from diagnosis import wording
 from diagnosis.models import Analysis, SmearImage
 from diagnosis.queue_selectors import LONG_WAIT
 from diagnosis.views.frames import revision_of
+from diagnosis.views.images import screen_url
 from ml.saliency import METHOD_WORDS
 
 TIMING_WORDS = {
@@ -172,6 +173,11 @@ class ShownOutcome:
     @property
     def file_url(self) -> str:
         return reverse("diagnosis:image-file", args=[self.image.pk])
+
+    @property
+    def screen_url(self) -> str:
+        """Of the picture that is seen before the viewer has drawn the file."""
+        return screen_url(self.image)
 
     @property
     def processed_url(self) -> str:

@@ -36,6 +36,7 @@ READS = [
     ("case-facts", 200, 200, 200, 200, 404),
     ("case-live", 200, 200, 200, 200, 404),
     ("image-file", 200, 200, 200, 200, 404),
+    ("image-screen", 404, 404, 404, 404, 404),  # of a large JPEG alone; test_pages_images opens one
     ("image-thumbnail", 200, 200, 200, 200, 404),
     ("image-processed", 200, 200, 200, 200, 404),
     ("image-overlay", 200, 200, 200, 200, 404),

@@ -13,7 +13,8 @@ from django.test import Client
 from django.urls import reverse
 from PIL import Image
 
-from diagnosis.models import Analysis, SmearImage
+from diagnosis.models import Analysis, AuditEvent, Case, SmearImage
+from diagnosis.services import intake
 from diagnosis.views.images import overlay_size
 from ml.saliency import DEFAULT_METHOD, METHODS, overlay_png
 
@@ -59,6 +60,58 @@ def test_a_thumbnail_is_small_whoever_made_it(
 
     assert response["Content-Type"] == "image/jpeg"
     assert picture(response).size == (256, 192)
+
+
+@pytest.fixture
+def large(case: Case, cast: Any) -> SmearImage:
+    """A JPEG as a microscope's camera makes them, and its pixels a gradient that tells where each lies."""
+    across, down = np.meshgrid(np.linspace(0, 255, 2592), np.linspace(0, 255, 1944))
+    pixels = np.stack([across, down, 255 - across], axis=-1).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=95)
+    buffer.seek(0)
+    return intake.add_image(case=case, name="large.jpg", stream=buffer, user=cast.technician)
+
+
+def test_a_large_jpeg_is_first_shown_at_half_its_size(reader: Client, large: SmearImage) -> None:
+    page = reader.get(reverse("diagnosis:case", args=[large.case_id])).text
+    screen = reverse("diagnosis:image-screen", args=[large.pk])
+    shown = picture(reader.get(screen))
+    whole = picture(reader.get(reverse("diagnosis:image-file", args=[large.pk])))
+
+    assert f'src="{screen}"' in page
+    assert f'href="{screen}"' in page
+    assert shown.size == (1296, 972)
+    wanted = np.asarray(whole.convert("RGB").resize((1296, 972)), np.float32)
+    assert np.abs(np.asarray(shown, np.float32) - wanted).mean() < 2
+
+
+def test_looking_at_it_is_recorded_as_is_looking_at_the_file(reader: Client, large: SmearImage) -> None:
+    reader.get(reverse("diagnosis:image-screen", args=[large.pk]))
+
+    event = AuditEvent.objects.latest("pk")
+    assert (event.action, event.object_id) == ("open_image", str(large.pk))
+
+
+def test_its_picture_is_private_unguessed_sent_once_and_of_its_laboratory(
+    reader: Client, large: SmearImage, cast: Any
+) -> None:
+    url = reverse("diagnosis:image-screen", args=[large.pk])
+    response = reader.get(url)
+    assert response["Cache-Control"] == "private, no-cache"
+    assert "default-src 'none'" in response["Content-Security-Policy"]
+    assert reader.get(url, headers={"If-None-Match": response["ETag"]}).status_code == 304
+    reader.force_login(cast.outsider)
+    assert reader.get(url, headers={"If-None-Match": response["ETag"]}).status_code == 404
+    reader.logout()
+    assert reader.get(url).status_code == 302
+
+
+def test_what_is_small_or_no_jpeg_is_shown_as_it_is(reader: Client, image: SmearImage) -> None:
+    page = reader.get(reverse("diagnosis:case", args=[image.case_id])).text
+
+    assert f'src="{reverse("diagnosis:image-file", args=[image.pk])}"' in page
+    assert reader.get(reverse("diagnosis:image-screen", args=[image.pk])).status_code == 404
 
 
 def test_the_processed_picture_is_what_the_network_saw(reader: Client, done: SmearImage) -> None:

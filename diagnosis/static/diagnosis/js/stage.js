@@ -74,7 +74,7 @@ export class Stage {
     const same = this.#subject?.id === id;
     this.#subject = { id, file, processed, overlays, reserved, cells, revision };
     if (!same) this.#viewer.boxes = [];
-    if (this.#plain?.getAttribute("src") !== file) this.#plain?.remove();
+    if (this.#plain?.dataset.file !== file) this.#plain?.remove();
     this.#viewer.overlayVisible = reserved ? this.#asked.has(id) : this.#liked;
     this.word.hidden = true;
     this.#root.querySelector(".name").textContent = name;
