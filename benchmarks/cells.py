@@ -142,5 +142,7 @@ def _gallery(address: str, password: str, path: str) -> tuple[list[float], list[
                 opened.append(page.evaluate(FIRST_TILES))
                 page.wait_for_selector("#gallery[data-ready]")
                 frames = page.evaluate(SCROLLED)
-                page.wait_for_load_state("networkidle")  # what scrolling asked for must not delay the next opening
+                page.wait_for_load_state(
+                    "networkidle"
+                )  # what scrolling asked for must not delay the next opening
     return opened, frames
