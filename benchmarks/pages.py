@@ -57,9 +57,8 @@ def run(options: argparse.Namespace) -> Report:
             "DJANGO_SETTINGS_MODULE": "webapp.settings",
             "PGOPTIONS": "-c max_parallel_workers_per_gather=0",
         }
-        import django
+        import webapp.wsgi  # noqa: F401  # warm, as the process that serves pages is
 
-        django.setup()
         return _measured(options)
 
 

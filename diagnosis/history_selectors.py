@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import functools
+import operator
 from functools import cached_property
 from typing import Any, Final
 
@@ -17,7 +19,7 @@ from diagnosis.word_search import some
 
 MOST_FOUND: Final = 500
 """Cases that a search by words or images finds; there are more than that in the archive if it finds so many."""
-SORTS: Final = tuple(name for name in selectors.SORTS if name.lstrip("-") not in ("urgency", "activity"))
+SORTS: Final = tuple(name for name in selectors.SORTS if name != "urgency")
 """Orders of the page: those that an index has. What follows from a case's images would be counted for all cases."""
 _TALLIED: Final = {
     "suspected": "suspected_count",
@@ -199,12 +201,15 @@ class Found:
         ] + ([tally.DIFFERS] if filters.disagreement else [])
         conditions = [Q(**{name: 0}) for name in zero if name]
         conditions += [~Q(traits__contains=f" {one} ") for one in lacks]
-        wanted = Q()
+        if selectors.is_veiled(filters, self._user):
+            has_seen = f" {tally.trait(tally.SEEN_BY, self._user.pk)} "
+            conditions.append(~Q(traits__contains=has_seen) & Q(case__status=Case.Status.PRELIMINARY))
+        if not conditions:
+            return Q()
         stale = StaleTally.objects.order_by().values("case_key")
-        for condition in conditions:
-            none = CaseTally.objects.filter(condition, ~Q(case__in=stale), case__has_findings=False)
-            wanted &= ~Q(pk__in=none.order_by().values("case"))
-        return wanted
+        lacks_one = functools.reduce(operator.or_, conditions)
+        none = CaseTally.objects.filter(lacks_one, ~Q(case__in=stale), case__has_findings=False)
+        return ~Q(pk__in=none.order_by().values("case"))
 
     def _first(self, cases: QuerySet[Case]) -> list[_Row]:
         return list(cases.order_by(*self._sort).values_list(*_BY_DATE)[: MOST_FOUND + 1])

@@ -24,7 +24,6 @@ from django.db.models import (
     When,
 )
 from django.db.models.expressions import OrderBy
-from django.db.models.functions import Coalesce
 
 from diagnosis import permissions, veil, word_search, wording
 from diagnosis.models import (
@@ -76,7 +75,7 @@ NOT_SIGNED = Q(status=Case.Status.PRELIMINARY) | Q(amending_since__isnull=False)
 
 COUNTED = (
     "image_count", "suspected_count", "unjudged_count", "indeterminate_count", "failed_count", "unfinished_count",
-    "reviewed_count", "unread_count", "overruled_count", "unsure_count", "veiled_count", "suspicion", "active_at",
+    "reviewed_count", "unread_count", "overruled_count", "unsure_count", "veiled_count", "suspicion",
     "promyelocyte_count", "leukocyte_count", "rank",
 )  # fmt: skip
 """What `with_counts` adds to a case."""
@@ -94,8 +93,6 @@ SORTS: dict[str, tuple[str | OrderBy, ...]] = {
     "patient": ("patient_code", "-received_on", "-pk"),
     "-patient": ("-patient_code", "-received_on", "-pk"),
     "urgency": ("rank", MOST_SUSPICIOUS_FIRST, "received_on", "created_at", "pk"),
-    "-activity": ("-active_at", "-pk"),
-    "activity": ("active_at", "pk"),
 }
 DEFAULT_SORT = "-received"
 
@@ -213,11 +210,14 @@ def by_columns(filters: HistoryFilters) -> Q:
     return wanted
 
 
+def is_veiled(filters: HistoryFilters, user: User) -> bool:
+    """Whether images are searched by what is kept from this person until she has classed them."""
+    return bool(filters.outcome or filters.label or filters.disagreement) and veil.reads_blind(user)
+
+
 def image_conditions(filters: HistoryFilters, user: User) -> Q:
     """What an image must be for its case to be listed; empty when nothing is asked of images."""
-    wanted = Q()
-    if (filters.outcome or filters.label or filters.disagreement) and veil.reads_blind(user):
-        wanted &= veil.shown_to(user)
+    wanted = veil.shown_to(user) if is_veiled(filters, user) else Q()
     outcomes = {
         "class": _DONE & Q(newest_analysis__outcome=Analysis.Outcome.CLASS),
         "indeterminate": INDETERMINATE,
@@ -290,7 +290,6 @@ def with_counts(cases: QuerySet[Case], user: User | None) -> QuerySet[Case]:
         unsure_count=told(UNSURE),
         veiled_count=Count("images", filter=~shown) if is_blind else Value(0),
         suspicion=Max("images__newest_analysis__cell_analysis__suspicion", filter=shown or None),
-        active_at=Coalesce(Max("images__uploaded_at"), "created_at"),
         **apl.sums(shown=shown),
         rank=SqlCase(
             When(Q(suspected_count__gt=0) | apl.condition(), then=Value(RANK_SUSPECTED)),

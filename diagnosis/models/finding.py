@@ -34,6 +34,11 @@ class SignedFinding(models.Model):
             models.Index(fields=["case"], condition=models.Q(is_suspected=True), name="finding_suspected"),
             models.Index(fields=["case"], condition=models.Q(is_unread=True), name="finding_unread"),
             models.Index(fields=["case"], condition=models.Q(differs=True), name="finding_differs"),
+            models.Index(
+                fields=["reviewer_key", "label", "case"],
+                condition=models.Q(differs=True),
+                name="finding_differs_by",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -25,11 +25,10 @@ class CaseTally(models.Model):
     promyelocyte_count = models.PositiveIntegerField()
     leukocyte_count = models.PositiveIntegerField()
     suspicion = models.FloatField(null=True)
-    active_at = models.DateTimeField()
     rank = models.PositiveSmallIntegerField()
     traits = models.TextField(
         default="", blank=True,
-        help_text="What the history is narrowed by, as an image has it: ` label=early reader=3 differs `.",
+        help_text="What the history is narrowed by, as an image has it, and who has seen one: ` label=early seen=3 `.",
     )  # fmt: skip
 
     class Meta:

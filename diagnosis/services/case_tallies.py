@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from diagnosis import selectors
-from diagnosis.models import Case, CaseTally, SmearImage, StaleTally
+from diagnosis.models import BlindReading, Case, CaseTally, Review, SmearImage, StaleTally
 from diagnosis.services.findings import TOLD
 
 A_BATCH: Final = 1000
@@ -80,10 +80,19 @@ def _traits(cases: set[int]) -> dict[int, str]:
         has = found.setdefault(case, set())
         has |= {trait("label", label), trait("reader", reader), trait("version", version)}
         has |= {DIFFERS} if differs else set()
+    of_cases = {"image__case__in": cases}
+    for seen in (
+        BlindReading.objects.filter(**of_cases).order_by().values_list("image__case", "reader"),
+        Review.objects.filter(**of_cases).order_by().values_list("image__case", "reviewer"),
+    ):
+        for case, person in seen.distinct():
+            found.setdefault(case, set()).add(trait(SEEN_BY, person))
     return {case: f" {' '.join(sorted(has))} " for case, has in found.items()}
 
 
 DIFFERS: Final = "differs"
+SEEN_BY: Final = "seen"
+"""Somebody who has classed an image blind or reviewed it: `veil.shown_to`."""
 
 
 def trait(name: str, value: object) -> str:

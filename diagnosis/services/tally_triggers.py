@@ -11,11 +11,11 @@ from typing import Final, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from diagnosis.models import Analysis, Case, CellAnalysis, SmearImage, StaleTally
+from diagnosis.models import Analysis, BlindReading, Case, CellAnalysis, SmearImage, StaleTally
 
 _STALE: Final = StaleTally._meta.db_table
-_CASES, _IMAGES, _ANALYSES, _CELLS = (
-    model._meta.db_table for model in (Case, SmearImage, Analysis, CellAnalysis)
+_CASES, _IMAGES, _ANALYSES, _CELLS, _BLIND = (
+    model._meta.db_table for model in (Case, SmearImage, Analysis, CellAnalysis, BlindReading)
 )
 
 
@@ -31,7 +31,7 @@ class _Trigger(NamedTuple):
 
 
 _OF_IMAGE: Final = "SELECT {row}.case_id"
-_OF_ANALYSIS: Final = f"SELECT case_id FROM {_IMAGES} WHERE id = {{row}}.image_id"
+_OF_ITS_IMAGE: Final = f"SELECT case_id FROM {_IMAGES} WHERE id = {{row}}.image_id"
 _OF_CELLS: Final = (
     f"SELECT case_id FROM {_IMAGES} "
     f"WHERE id = (SELECT image_id FROM {_ANALYSES} WHERE id = {{row}}.analysis_id)"
@@ -43,12 +43,14 @@ _TRIGGERS: Final = {
         _IMAGES, "UPDATE", _OF_IMAGE, ("newest_analysis_id", "newest_review_id", "uploaded_at")
     ),
     "tally_analysis_changed": _Trigger(
-        _ANALYSES, "UPDATE", _OF_ANALYSIS, ("state", "outcome", "label", "suspected")
+        _ANALYSES, "UPDATE", _OF_ITS_IMAGE, ("state", "outcome", "label", "suspected")
     ),
     "tally_cells_added": _Trigger(_CELLS, "INSERT", _OF_CELLS),
     "tally_cells_changed": _Trigger(
         _CELLS, "UPDATE", _OF_CELLS, ("suspicion", "promyelocytes", "leukocytes")
     ),
+    # Who has seen an image may be told what its model said. A review is noted as its image's newest.
+    "tally_blind_reading_added": _Trigger(_BLIND, "INSERT", _OF_ITS_IMAGE),
     "tally_case_added": _Trigger(_CASES, "INSERT", "SELECT {row}.id"),
     # It decides what counts as possible APL.
     "tally_case_changed": _Trigger(_CASES, "UPDATE", "SELECT {row}.id", ("specimen",)),
@@ -63,8 +65,8 @@ def missing(connection: BaseDatabaseWrapper) -> list[str]:
         else:
             cursor.execute(
                 "SELECT tgname FROM pg_trigger WHERE tgenabled IN ('O', 'A') "
-                "AND tgrelid IN (to_regclass(%s), to_regclass(%s), to_regclass(%s), to_regclass(%s))",
-                [_CASES, _IMAGES, _ANALYSES, _CELLS],
+                "AND tgrelid IN (to_regclass(%s), to_regclass(%s), to_regclass(%s), to_regclass(%s), to_regclass(%s))",
+                [_CASES, _IMAGES, _ANALYSES, _CELLS, _BLIND],
             )
         there = {name for (name,) in cursor.fetchall()}
     return [name for name in _TRIGGERS if name not in there]
