@@ -79,7 +79,7 @@ class Case(models.Model):
         ]
         indexes = [
             models.Index(fields=["laboratory", "-created_at"], name="case_by_age"),
-            models.Index(fields=["laboratory", "-received_on", "-created_at", "-id"], name="case_newest"),
+            models.Index(fields=["laboratory", "received_on", "created_at", "id"], name="case_by_arrival"),
             models.Index(fields=["laboratory", "patient_code"], name="case_by_patient"),
             models.Index(fields=["laboratory", "status", "-created_at"], name="case_by_status"),
             # Few cases are open among many that are signed.

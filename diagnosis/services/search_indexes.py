@@ -17,9 +17,8 @@ _PLAIN: Final = {
     "search_patient_start": "diagnosis_case (laboratory_id, UPPER(patient_code::text) text_pattern_ops)",
     # Not "<> ''": a search for all comments with a word, which says so, would go through this one.
     "search_comment_lately": "diagnosis_review (created_at DESC) WHERE comment > ''",
-    "search_signed_newest": (
-        "diagnosis_case (laboratory_id, received_on DESC, created_at DESC, id DESC) WHERE has_findings"
-    ),
+    # Read backwards. The other way round, every new case would come first and leave half-empty pages behind.
+    "search_signed_arrival": "diagnosis_case (laboratory_id, received_on, created_at, id) WHERE has_findings",
 }
 _OF_PIECES: Final = {
     "search_case_accession": "diagnosis_case USING gin (UPPER(accession_number::text) gin_trgm_ops)",
@@ -30,7 +29,7 @@ _OF_PIECES: Final = {
     "search_conclusion": "diagnosis_signout USING gin (UPPER(conclusion) gin_trgm_ops)",
 }
 """As Django compares where case does not matter: by UPPER."""
-_REPLACED: Final = ("search_review_comment", "search_comment_newest")
+_REPLACED: Final = ("search_review_comment", "search_comment_newest", "search_signed_newest")
 """Names of indexes that there were: one over other rows needs another name, for what is there is not added again."""
 
 
