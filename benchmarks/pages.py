@@ -57,8 +57,9 @@ def run(options: argparse.Namespace) -> Report:
             "DJANGO_SETTINGS_MODULE": "webapp.settings",
             "PGOPTIONS": "-c max_parallel_workers_per_gather=0",
         }
-        import webapp.wsgi  # noqa: F401  # warm, as the process that serves pages is
+        import django
 
+        django.setup()
         return _measured(options)
 
 
@@ -94,6 +95,8 @@ def _measured(options: argparse.Namespace) -> Report:
     call_command("collectstatic", interactive=False, verbosity=0)
     if not User.objects.filter(laboratory__slug=archive.SLUG).exists():
         call_command("seed_archive", cases=options.cases)
+    import webapp.wsgi  # noqa: F401  # warm, as the process that serves pages is
+
     user = User.objects.get(username=f"{archive.SLUG}-head")
     client = Client(SERVER_NAME="localhost", raise_request_exception=False)
     client.force_login(user, "diagnosis.backends.AccountBackend")

@@ -27,7 +27,7 @@ _TOLD: dict[str, Aggregate | Coalesce] = {
     "suspicion": Max(f"{_CELLS}suspicion"),
 }
 """What a model or a colleague said of images, of which who reads blind is told where she has seen them: of images."""
-_NOTHING = {**dict.fromkeys(_TOLD, 0), "suspicion": None, "seen": 0}
+_NOTHING = {**dict.fromkeys(_TOLD, 0), "suspicion": None}
 
 
 def counted(*, user: User, cases: QuerySet[Case]) -> dict[int, dict[str, Any]]:
@@ -91,9 +91,12 @@ def _veil(user: User, rows: Mapping[int, dict[str, Any]]) -> None:
         )
         told = {row.pop("case"): row for row in seen}
     for key, row in veiled.items():
-        known = told.get(key, _NOTHING)
-        row.update({name: known[name] for name in _TOLD})
-        row["veiled_count"] = row["image_count"] - known["seen"]
+        known = told.get(key)
+        if known is None:
+            row.update(_NOTHING, veiled_count=row["image_count"], rank=selectors.RANK_OTHER)
+            continue
+        row["veiled_count"] = row["image_count"] - known.pop("seen")
+        row.update(known)
         row["rank"] = _rank(row)
 
 
