@@ -201,7 +201,7 @@ class Found:
         ] + ([tally.DIFFERS] if filters.disagreement else [])
         conditions = [Q(**{name: 0}) for name in zero if name]
         conditions += [~Q(traits__contains=f" {one} ") for one in lacks]
-        if selectors.is_veiled(filters, self._user):
+        if selectors.searches_veiled(filters, self._user):
             has_seen = f" {tally.trait(tally.SEEN_BY, self._user.pk)} "
             conditions.append(~Q(traits__contains=has_seen) & Q(case__status=Case.Status.PRELIMINARY))
         if not conditions:

@@ -11,7 +11,7 @@ from diagnosis.services import audit, audit_origin
 from diagnosis.views.access import from_script
 
 PARTS = frozenset({
-    "image-thumbnail", "image-processed", "image-overlay", "image-sprite", "image-cells",
+    "image-thumbnail", "image-screen", "image-processed", "image-overlay", "image-sprite", "image-cells",
     "cell-saliency", "case-new",
 })  # fmt: skip
 """What belongs to a page whose opening is recorded, and what shows no patient. So do fragments, named `...-live`."""
@@ -67,7 +67,7 @@ def _record_opening(request: HttpRequest) -> None:
         )
 
 
-OPENINGS = {"image-file": "open_image", "image-screen": "open_image"}
+OPENINGS = {"image-file": "open_image"}
 """Actions of pages whose URL has another name."""
 
 

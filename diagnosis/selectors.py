@@ -210,14 +210,14 @@ def by_columns(filters: HistoryFilters) -> Q:
     return wanted
 
 
-def is_veiled(filters: HistoryFilters, user: User) -> bool:
+def searches_veiled(filters: HistoryFilters, user: User) -> bool:
     """Whether images are searched by what is kept from this person until she has classed them."""
     return bool(filters.outcome or filters.label or filters.disagreement) and veil.reads_blind(user)
 
 
 def image_conditions(filters: HistoryFilters, user: User) -> Q:
     """What an image must be for its case to be listed; empty when nothing is asked of images."""
-    wanted = veil.shown_to(user) if is_veiled(filters, user) else Q()
+    wanted = veil.shown_to(user) if searches_veiled(filters, user) else Q()
     outcomes = {
         "class": _DONE & Q(newest_analysis__outcome=Analysis.Outcome.CLASS),
         "indeterminate": INDETERMINATE,

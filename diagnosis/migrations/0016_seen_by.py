@@ -7,11 +7,16 @@ from typing import Any
 from django.db import migrations, models
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
-from diagnosis.services import search_indexes
+from diagnosis.services import case_tallies, search_indexes
 
 
 def install(apps: Any, schema_editor: BaseDatabaseSchemaEditor) -> None:
     search_indexes.install(schema_editor.connection)
+
+
+def forget(apps: Any, schema_editor: BaseDatabaseSchemaEditor) -> None:
+    apps.get_model("diagnosis", "CaseTally").objects.all().delete()
+    case_tallies.note_all(schema_editor.connection)
 
 
 class Migration(migrations.Migration):
@@ -28,6 +33,9 @@ class Migration(migrations.Migration):
             model_name="casetally",
             name="active_at",
         ),
+        migrations.RunPython(
+            migrations.RunPython.noop, forget
+        ),  # on the way back before its column, which has no default
         migrations.AlterField(
             model_name="casetally",
             name="traits",

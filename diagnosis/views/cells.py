@@ -53,7 +53,7 @@ def differential_html(request: HttpRequest, counts: Counts) -> str:
 @signed_in
 def cells(request: HttpRequest, pk: int) -> HttpResponse:
     """The gallery, with all its cells for the script: two thousand in some 240 KB, which a request of their own would
-    bring later. Without a script it is the table of counts, with a link to each image.
+    bring later. Without a script it is the table of counts with the first tiles.
     """
     case = permissions.get_case_for(request.user, pk)
     veil.require_case(request.user, case)

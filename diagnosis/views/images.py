@@ -70,10 +70,11 @@ def image_file(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     """The stored bytes of an image."""
     image = permissions.get_image_for(request.user, pk)
     etag = f'"{image.stored_sha256}"'
-    suffix = image.stored_format.lower()
-    return _unchanged(request, etag) or _kept(
-        _send(image.file, image.media_type, f"image-{image.position}.{suffix}"), etag
-    )
+    return _unchanged(request, etag) or _kept(_send_whole(image), etag)
+
+
+def _send_whole(image: SmearImage) -> FileResponse:
+    return _send(image.file, image.media_type, f"image-{image.position}.{image.stored_format.lower()}")
 
 
 def screen_url(image: SmearImage) -> str:
@@ -83,28 +84,40 @@ def screen_url(image: SmearImage) -> str:
 
 
 def _is_reducible(image: SmearImage) -> bool:
+    """As far as a page can tell without opening the file."""
     return image.stored_format == "JPEG" and max(image.width, image.height) >= 2 * SCREEN_SIZE
 
 
 @require_safe
 @signed_in
 def image_screen(request: HttpRequest, pk: UUID) -> HttpResponseBase:
-    """A large JPEG at a half, a quarter or an eighth of its size, a quarter of the bytes and of the browser's work.
+    """A large JPEG at the smallest of a half, a quarter and an eighth of its size that has `SCREEN_SIZE` pixels: of a
+    half, a quarter of the bytes and of the browser's work.
 
-    The scale is libjpeg's own, of its blocks: 15 ms for 2592x1944 pixels. 404 for an image that is not reduced.
+    The scale is libjpeg's own, of its blocks: 15 ms for 2592x1944 pixels. It must hold all of a progressive file to
+    reduce it, hundreds of megabytes: that one is sent as it is. 404 for an image that is shown as it is anyway.
     """
     image = permissions.get_image_for(request.user, pk)
     if not _is_reducible(image):
         raise Http404("This image is shown as it is.")
-    etag = f'"{image.stored_sha256}-screen"'
+    etag = f'"{image.stored_sha256}-{SCREEN_SIZE}"'
     unchanged = _unchanged(request, etag)
     if unchanged is not None:
         return unchanged
-    share = SCREEN_SIZE / max(image.width, image.height)
+    reduced = _reduced(image)
+    response = HttpResponse(reduced, content_type="image/jpeg") if reduced else _send_whole(image)
+    return _kept(response, etag)
+
+
+def _reduced(image: SmearImage) -> bytes:
+    """The picture for the screen as JPEG; empty for a progressive file."""
+    longest = max(image.width, image.height)
     with _open(image.file) as file, Image.open(file) as picture:
-        picture.draft("RGB", (round(image.width * share), round(image.height * share)))
-        reduced = _jpeg(picture.convert("RGB"))
-    return _kept(HttpResponse(reduced, content_type="image/jpeg"), etag)
+        if picture.info.get("progressive"):
+            return b""
+        # Rounded down: a pixel more than there is would have the next larger scale.
+        picture.draft("RGB", tuple(max(1, side * SCREEN_SIZE // longest) for side in picture.size))
+        return _jpeg(picture.convert("RGB"))
 
 
 @require_safe

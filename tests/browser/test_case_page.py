@@ -329,6 +329,9 @@ def test_reading_works_without_a_script(
     plain.goto(f"/cases/{images[0].case_id}?image={images[0].pk}")
     plain.page.locator("a.frame").nth(2).click()
     expect(figure(plain)).to_contain_text("Pro-B")
+    expect(plain.page.locator(".js-only:visible")).to_have_count(0)
+    whole = plain.page.get_by_role("link", name="The image at full size")
+    expect(whole).to_have_attribute("href", f"/images/{images[2].pk}/file")
     plain.page.fill("#comment", "By hand.")
     plain.page.click("button[value=agree]")
 

@@ -350,9 +350,23 @@ def test_the_first_tiles_stand_without_a_script(
     captions = plain.page.locator(".tile .cap").all_inner_texts()
     assert captions[:4] == ["▲ blast"] * 4
     assert sorted(captions[4:]) == ["lympho.", "lympho.", "lympho.", "monocyte", "segmented"]
+    expect(plain.page.locator(".js-only:visible")).to_have_count(0)
+    expect(plain.page.locator(".give kbd:visible")).to_have_count(0)
     expect(plain.page.locator(".tilescroll .nothing:visible")).to_contain_text(
         "The other tiles need JavaScript"
     )
+
+
+def test_on_a_telephone_the_table_opens_also_where_the_script_does_not_come(
+    sit_down: Callable[..., Person], cast: Any, case: Case, found: list[Cell]
+) -> None:
+    hedy = sit_down(cast.hematologist, viewport={"width": 390, "height": 844})
+    hedy.page.route(re.compile(r"/cells\.[0-9a-f]+\.js|/cells\.js"), lambda route: route.abort())
+    hedy.goto(f"/cases/{case.pk}/cells")
+    table = hedy.page.locator("#differential table")
+    expect(table).to_be_hidden()
+    expect(table).to_be_visible()
+    hedy.said.clear()  # the browser complains of the script that was kept from it
 
 
 def test_a_lost_sprite_says_so(hedy: Person, case: Case, found: list[Cell]) -> None:

@@ -289,11 +289,45 @@ def test_a_drawn_sample_is_one_click(tina: Person, case: Case) -> None:
     expect(tina.page.locator("#panel")).to_contain_text("drawn")
 
 
+def expect_own_field(person: Person) -> None:
+    """The browser's own field and its label are there to be seen and clicked."""
+    files = person.page.locator("#files")
+    expect(files).to_have_css("position", "static")
+    expect(files).to_have_css("visibility", "visible")
+    assert files.evaluate("(one) => one.offsetWidth > 100 && getComputedStyle(one).opacity === '1'")
+    expect(person.page.locator(".nojs-only:visible")).to_have_count(1)
+
+
+def test_with_a_script_the_browsers_own_field_stands_aside(
+    sit_down: Callable[..., Person], cast: Any
+) -> None:
+    tina = sit_down(cast.technician)
+    tina.goto("/cases/new")
+    tina.page.locator("form[data-upload][data-ready]").wait_for(state="attached")
+    assert tina.page.locator("#files").evaluate("(one) => one.offsetWidth === 1")
+    expect(tina.page.locator(".nojs-only:visible")).to_have_count(0)
+    expect(tina.page.locator(".drop .pick")).to_be_visible()
+    expect(tina.page.locator(".drop .pick-folder")).to_be_visible()
+
+
+def test_where_the_script_does_not_come_the_field_comes_back(
+    sit_down: Callable[..., Person], cast: Any
+) -> None:
+    tina = sit_down(cast.technician)
+    tina.page.route("**/upload*.js", lambda route: route.abort())
+    tina.goto("/cases/new")
+    expect(tina.page.locator(".nojs-only:visible")).to_have_count(0)
+    expect_own_field(tina)
+    tina.said.clear()  # the browser complains of the script that was kept from it
+
+
 def test_uploading_works_without_a_script(sit_down: Callable[..., Person], cast: Any, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(field(1))
     (tmp_path / "notes.jpg").write_bytes(b"just text")
     plain = sit_down(cast.technician, java_script_enabled=False)
     plain.goto("/cases/new")
+    expect_own_field(plain)
+    expect(plain.page.locator(".drop .js-only:visible")).to_have_count(0)
     fill(plain)
     plain.page.set_input_files("#files", [tmp_path / "a.png", tmp_path / "notes.jpg"])
     plain.page.click("button[type=submit]")

@@ -67,8 +67,12 @@ def large(case: Case, cast: Any) -> SmearImage:
     """A JPEG as a microscope's camera makes them, and its pixels a gradient that tells where each lies."""
     across, down = np.meshgrid(np.linspace(0, 255, 2592), np.linspace(0, 255, 1944))
     pixels = np.stack([across, down, 255 - across], axis=-1).astype(np.uint8)
+    return jpeg_of(case, cast, Image.fromarray(pixels))
+
+
+def jpeg_of(case: Case, cast: Any, pixels: Image.Image, **more: Any) -> SmearImage:
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=95)
+    pixels.save(buffer, "JPEG", quality=95, **more)
     buffer.seek(0)
     return intake.add_image(case=case, name="large.jpg", stream=buffer, user=cast.technician)
 
@@ -86,11 +90,51 @@ def test_a_large_jpeg_is_first_shown_at_half_its_size(reader: Client, large: Sme
     assert np.abs(np.asarray(shown, np.float32) - wanted).mean() < 2
 
 
-def test_looking_at_it_is_recorded_as_is_looking_at_the_file(reader: Client, large: SmearImage) -> None:
+def test_it_belongs_to_the_page_whose_opening_is_recorded(reader: Client, large: SmearImage) -> None:
+    """As do a thumbnail and the overlays; that the file itself was opened is recorded of its own."""
+    before = AuditEvent.objects.count()
     reader.get(reverse("diagnosis:image-screen", args=[large.pk]))
+    assert AuditEvent.objects.count() == before
+    body(reader.get(reverse("diagnosis:image-file", args=[large.pk])))
+    assert AuditEvent.objects.latest("pk").action == "open_image"
 
-    event = AuditEvent.objects.latest("pk")
-    assert (event.action, event.object_id) == ("open_image", str(large.pk))
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [
+        ((2048, 1539), (1024, 770)),
+        ((4096, 3075), (1024, 769)),
+        ((4000, 1), (4000, 1)),
+        ((2592, 1944), (1296, 972)),
+    ],
+)
+def test_it_is_the_smallest_that_fills_the_screen(
+    reader: Client, case: Case, cast: Any, size: tuple[int, int], shown: tuple[int, int]
+) -> None:
+    image = jpeg_of(case, cast, Image.new("RGB", size, (200, 180, 190)))
+    assert picture(reader.get(reverse("diagnosis:image-screen", args=[image.pk]))).size == shown
+
+
+def test_a_progressive_file_is_sent_as_it_is(reader: Client, case: Case, cast: Any) -> None:
+    """To reduce it, all its coefficients would have to be held at once: hundreds of megabytes of the largest."""
+    image = jpeg_of(case, cast, Image.new("RGB", (2592, 1944), (200, 180, 190)), progressive=True)
+    sent = reader.get(reverse("diagnosis:image-screen", args=[image.pk]))
+    assert picture(sent).size == (2592, 1944)
+
+
+@pytest.mark.parametrize(
+    ("who", "status"),
+    [
+        ("technician", 200),
+        ("hematologist", 200),
+        ("laboratory_head", 200),
+        ("administrator", 200),
+        ("outsider", 404),
+    ],
+)
+def test_who_may_see_it(client: Client, large: SmearImage, cast: Any, who: str, status: int) -> None:
+    client.force_login(getattr(cast, who))
+    assert client.get(reverse("diagnosis:image-screen", args=[large.pk])).status_code == status
 
 
 def test_its_picture_is_private_unguessed_sent_once_and_of_its_laboratory(

@@ -29,6 +29,8 @@ export class Grid {
   constructor(root) {
     this.#root = root;
     this.#root.setAttribute("role", "grid");
+    this.#root.setAttribute("aria-multiselectable", "true");
+    this.#root.tabIndex = 0;
     const later = () => (this.#frame ||= requestAnimationFrame(() => this.draw()));
     addEventListener("scroll", later, { capture: true, passive: true });
     new ResizeObserver(() => {
