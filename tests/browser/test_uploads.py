@@ -310,6 +310,17 @@ def test_with_a_script_the_browsers_own_field_stands_aside(
     expect(tina.page.locator(".drop .pick-folder")).to_be_visible()
 
 
+def test_on_a_case_its_buttons_are_as_wide_as_their_words(
+    sit_down: Callable[..., Person], cast: Any, case: Case
+) -> None:
+    tina = sit_down(cast.technician)
+    tina.goto(f"/cases/{case.pk}")
+    tina.page.locator("form[data-upload][data-ready]").wait_for(state="attached")
+    for button in tina.page.locator(".drop button:visible").all():
+        assert button.evaluate("(one) => one.scrollWidth <= one.clientWidth"), button.inner_text()
+    expect(tina.page.locator(".drop .pick")).to_be_visible()
+
+
 def test_where_the_script_does_not_come_the_field_comes_back(
     sit_down: Callable[..., Person], cast: Any
 ) -> None:
