@@ -124,7 +124,7 @@ class Worklist:
     def __getitem__(self, which: slice) -> list[Case]:
         keys = self._keys[which]
         signed = [key for key in keys if key not in self._open]
-        cases = selectors.cases_of(self._user)
+        cases = Case.objects.filter(laboratory_id=self._user.laboratory_id)
         found = {}
         if len(signed) < len(keys):
             found = {case.pk: case for case in cases.filter(pk__in=set(keys) - set(signed))}
