@@ -17,7 +17,7 @@ from diagnosis.selectors import DEFAULT_SORT, HistoryFilters
 from diagnosis.services import case_tallies as tally
 from diagnosis.word_search import some
 
-MOST_FOUND: Final = 500
+MOST_FOUND: Final = 250
 """Cases that a search by words or images finds; there are more than that in the archive if it finds so many."""
 SORTS: Final = tuple(name for name in selectors.SORTS if name != "urgency")
 """Orders of the page: those that an index has. What follows from a case's images would be counted for all cases."""
@@ -38,7 +38,7 @@ class Found:
     """The cases that match, as a paginator takes them: exactly those of `selectors.history`, in its order.
 
     A search by words or by what the images came to ends with the first `MOST_FOUND` cases, and `is_cut` says so: nobody
-    turns twenty pages, and to count a hundred thousand cases would keep everybody waiting. What is searched is searched
+    turns ten pages, and to count a hundred thousand cases would keep everybody waiting. What is searched is searched
     place by place, each by its own indexes, and the finds are put in order: each place gives all that may come first.
     """
 
