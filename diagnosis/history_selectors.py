@@ -12,7 +12,7 @@ from django.db.models import BooleanField, ExpressionWrapper, OuterRef, Q, Query
 from django.utils import timezone
 
 from diagnosis import case_tallies, selectors, word_search
-from diagnosis.models import Case, CaseTally, SignedFinding, SmearImage, StaleTally, User
+from diagnosis.models import Case, SignedFinding, SmearImage, StaleTally, User
 from diagnosis.selectors import DEFAULT_SORT, HistoryFilters
 from diagnosis.services import case_tallies as tally
 from diagnosis.word_search import some
@@ -189,8 +189,8 @@ class Found:
     def _by_tally(self) -> Q:
         """What spares open cases the look at each image: their tallies, where these hold and know of it."""
         filters = self._filters
-        zero = [_TALLIED.get(filters.outcome), "unread_count" if filters.unread else None]
-        lacks = [
+        counts = [_TALLIED.get(filters.outcome), "unread_count" if filters.unread else None]
+        traits = [
             tally.trait(name, value)
             for name, value in (
                 ("label", filters.label or None),
@@ -199,17 +199,16 @@ class Found:
             )
             if value is not None
         ] + ([tally.DIFFERS] if filters.disagreement else [])
-        conditions = [Q(**{name: 0}) for name in zero if name]
-        conditions += [~Q(traits__contains=f" {one} ") for one in lacks]
+        conditions = [Q(**{f"tally__{name}__gt": 0}) for name in counts if name]
+        conditions += [Q(tally__traits__contains=f" {one} ") for one in traits]
         if selectors.searches_veiled(filters, self._user):
             has_seen = f" {tally.trait(tally.SEEN_BY, self._user.pk)} "
-            conditions.append(~Q(traits__contains=has_seen) & Q(case__status=Case.Status.PRELIMINARY))
+            conditions.append(Q(tally__traits__contains=has_seen) | ~Q(status=Case.Status.PRELIMINARY))
         if not conditions:
             return Q()
-        stale = StaleTally.objects.order_by().values("case_key")
-        lacks_one = functools.reduce(operator.or_, conditions)
-        none = CaseTally.objects.filter(lacks_one, ~Q(case__in=stale), case__has_findings=False)
-        return ~Q(pk__in=none.order_by().values("case"))
+        # As columns of the case: of a set of cases, PostgreSQL might read the tallies of all.
+        stale = Q(pk__in=StaleTally.objects.order_by().values("case_key"))
+        return functools.reduce(operator.and_, conditions) | Q(tally__isnull=True) | stale
 
     def _first(self, cases: QuerySet[Case]) -> list[_Row]:
         return list(cases.order_by(*self._sort).values_list(*_BY_DATE)[: MOST_FOUND + 1])
