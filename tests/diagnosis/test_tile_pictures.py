@@ -17,12 +17,6 @@ from diagnosis.storage import smear_storage
 SIDE, COLUMNS, ROWS = 16, 3, 2
 
 
-@pytest.fixture(autouse=True)
-def media(settings: object, tmp_path: Path) -> Path:
-    settings.MEDIA_ROOT = tmp_path  # type: ignore[attr-defined]
-    return tmp_path
-
-
 def sheet(name: str) -> str:
     """Store a sheet whose tiles are grey, tile n at 40 * n."""
     grey = np.arange(COLUMNS * ROWS).reshape(ROWS, COLUMNS) * 40

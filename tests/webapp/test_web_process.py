@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 FORBIDDEN = ("tensorflow", "keras", "openvino", "onnx", "torch", "sklearn", "matplotlib")
 
@@ -23,15 +24,20 @@ print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
 """
 
 
-def test_it_loads_no_model_runtime() -> None:
+def _told(code: str) -> Any:
+    """What a fresh process prints last, as JSON, with the settings of a web process."""
     result = subprocess.run(
-        [sys.executable, "-c", CODE],
+        [sys.executable, "-c", code],
         env={**os.environ, "DJANGO_SETTINGS_MODULE": "webapp.settings"},
         capture_output=True,
         text=True,
         check=True,
     )
-    loaded = set(json.loads(result.stdout.splitlines()[-1]))
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def test_it_loads_no_model_runtime() -> None:
+    loaded = set(_told(CODE))
     assert "diagnosis" in loaded
     assert loaded.isdisjoint(FORBIDDEN)
 
@@ -44,10 +50,10 @@ from django.template import engines
 before = set(sys.modules)
 from django.urls import reverse
 reverse("diagnosis:worklist")
-loaders = engines["django"].engine.template_loaders[0].get_template_cache
+compiled = engines["django"].engine.template_loaders[0].get_template_cache
 print(json.dumps({
     "more": sorted(name for name in set(sys.modules) - before if name.split(".")[0] in ("diagnosis", "ml", "webapp")),
-    "compiled": sorted(str(key) for key in loaders),
+    "compiled": sorted(str(key) for key in compiled),
     "connected": [one.connection is not None for one in connections.all()],
 }))
 """
@@ -55,14 +61,7 @@ print(json.dumps({
 
 def test_workers_are_forked_warm_and_without_a_connection() -> None:
     """What a worker's first request would load is there before the fork; a database's connection is not."""
-    result = subprocess.run(
-        [sys.executable, "-c", WARM],
-        env={**os.environ, "DJANGO_SETTINGS_MODULE": "webapp.settings"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    told = json.loads(result.stdout.splitlines()[-1])
+    told = _told(WARM)
     assert told["more"] == []
     assert {"diagnosis/base.html", "diagnosis/case.html", "diagnosis/cells.html"} <= set(told["compiled"])
     assert not any(told["connected"])
