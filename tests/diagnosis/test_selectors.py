@@ -9,10 +9,11 @@ import pytest
 from django.http import Http404
 
 from diagnosis import model_selectors, queue_selectors, selectors
-from diagnosis.models import Analysis, SmearImage
+from diagnosis.models import Analysis, Case, SmearImage
 from diagnosis.selectors import HistoryFilters
 from diagnosis.services import analyze, intake
 from diagnosis.services.review import record_review
+from diagnosis.worklist_selectors import with_work
 from tests.diagnosis.told_worklist import listed
 
 pytestmark = pytest.mark.django_db
@@ -301,17 +302,19 @@ def test_lists_take_the_same_number_of_queries_whatever_they_show(
     cast, with_images, django_assert_num_queries
 ):
     def read_all() -> None:
-        for case in listed(user=cast.hematologist):
-            assert case.created_by.display_name
+        for case in with_work(listed(user=cast.hematologist), user=cast.hematologist):
+            assert case.assigned_to.display_name
         for case in selectors.history(user=cast.hematologist):
             assert case.created_by.display_name
 
     with_images("one", "early")
-    with django_assert_num_queries(8):
+    Case.objects.update(assigned_to=cast.hematologist)
+    with django_assert_num_queries(11):
         read_all()
     for number in range(4):
         with_images(f"more {number}", "early", "benign")
-    with django_assert_num_queries(8):
+    Case.objects.update(assigned_to=cast.laboratory_head)
+    with django_assert_num_queries(11):
         read_all()
 
 
