@@ -8,11 +8,13 @@ import operator
 from functools import cached_property
 from typing import Any, Final
 
-from django.db.models import BooleanField, ExpressionWrapper, OuterRef, Q, QuerySet, Value
+from django.db.models import BooleanField, ExpressionWrapper, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models import Case as SqlCase
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from diagnosis import case_tallies, selectors, word_search
-from diagnosis.models import Case, SignedFinding, SmearImage, StaleTally, User
+from diagnosis.models import Case, CaseTally, SignedFinding, SmearImage, StaleTally, User
 from diagnosis.selectors import DEFAULT_SORT, HistoryFilters
 from diagnosis.services import case_tallies as tally
 from diagnosis.word_search import some
@@ -116,7 +118,7 @@ class Found:
             signed = SignedFinding.objects.filter(_on_findings(self._filters)).order_by().values("case")
             rows = self._merged(
                 self._first(self._cases.filter(has_findings=True, pk__in=signed)),
-                self._first(self._cases.filter(self._by_tally, self._by_images, has_findings=False)),
+                self._first(self._cases.filter(self._by_tally, has_findings=False)),
             )
         return [row[-1] for row in rows]
 
@@ -186,8 +188,8 @@ class Found:
         return Q(some(SmearImage.objects.filter(self._on_images, case=OuterRef("pk"))))
 
     @property
-    def _by_tally(self) -> Q:
-        """What spares open cases the look at each image: their tallies, where these hold and know of it."""
+    def _by_tally(self) -> Q | Coalesce | SqlCase:
+        """Open cases that match: by their tallies where these hold and know of it, which spares the look at images."""
         filters = self._filters
         counts = [_TALLIED.get(filters.outcome), "unread_count" if filters.unread else None]
         traits = [
@@ -199,16 +201,30 @@ class Found:
             )
             if value is not None
         ] + ([tally.DIFFERS] if filters.disagreement else [])
-        conditions = [Q(**{f"tally__{name}__gt": 0}) for name in counts if name]
-        conditions += [Q(tally__traits__contains=f" {one} ") for one in traits]
-        if selectors.searches_veiled(filters, self._user):
+        conditions = [Q(**{f"{name}__gt": 0}) for name in counts if name]
+        conditions += [Q(traits__contains=f" {one} ") for one in traits]
+        is_veiled = selectors.searches_veiled(filters, self._user)
+        # Of two things asked a tally does not tell whether one image has both.
+        is_all = len(conditions) == 1 and not is_veiled and filters.outcome in ("", *_TALLIED)
+        if is_veiled:
             has_seen = f" {tally.trait(tally.SEEN_BY, self._user.pk)} "
-            conditions.append(Q(tally__traits__contains=has_seen) | ~Q(status=Case.Status.PRELIMINARY))
+            conditions.append(Q(traits__contains=has_seen) | ~Q(case__status=Case.Status.PRELIMINARY))
         if not conditions:
-            return Q()
-        # As columns of the case: of a set of cases, PostgreSQL might read the tallies of all.
-        stale = Q(pk__in=StaleTally.objects.order_by().values("case_key"))
-        return functools.reduce(operator.and_, conditions) | Q(tally__isnull=True) | stale
+            return self._by_images
+        wanted = functools.reduce(operator.and_, conditions)
+        # Asked of each case: of a set of cases, PostgreSQL would read the tallies of all.
+        holding = CaseTally.objects.exclude(case__in=StaleTally.objects.order_by().values("case_key"))
+        told = Subquery(
+            holding.filter(case=OuterRef("pk")).values_list(ExpressionWrapper(wanted, BooleanField()))
+        )
+        # Not by AND and OR: PostgreSQL would ask in an order of its own.
+        if is_all:
+            return Coalesce(told, self._by_images, output_field=BooleanField())
+        return SqlCase(
+            When(Coalesce(told, Value(True)), then=self._by_images),
+            default=Value(False),
+            output_field=BooleanField(),
+        )
 
     def _first(self, cases: QuerySet[Case]) -> list[_Row]:
         return list(cases.order_by(*self._sort).values_list(*_BY_DATE)[: MOST_FOUND + 1])
