@@ -8,7 +8,17 @@ import operator
 from functools import cached_property
 from typing import Any, Final
 
-from django.db.models import BooleanField, ExpressionWrapper, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models import (
+    BooleanField,
+    ExpressionWrapper,
+    OrderBy,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Value,
+    When,
+)
 from django.db.models import Case as SqlCase
 from django.db.models.functions import Coalesce
 from django.utils import timezone
@@ -21,6 +31,8 @@ from diagnosis.word_search import some
 
 MOST_FOUND: Final = 250
 """Cases that a search by words or images finds; there are more than that in the archive if it finds so many."""
+LATELY: Final = datetime.timedelta(days=60)
+"""Cases that came since are gone through in order, before an index is asked for all with a word."""
 SORTS: Final = tuple(name for name in selectors.SORTS if name != "urgency")
 """Orders of the page: those that an index has. What follows from a case's images would be counted for all cases."""
 _TALLIED: Final = {
@@ -126,7 +138,9 @@ class Found:
         """The first word is looked for by its indexes, the others and the images are asked of what it finds."""
         word, *others = words
         cases = self._narrowed(others, few=False)
-        in_case = self._first(cases.filter(word_search.in_case(word)))
+        with_word = cases.filter(word_search.in_case(word))
+        # With more words the others are asked of each case: of as few as will do.
+        in_case = self._first(with_word) if others else self._in_case(with_word)
         conclusions = word_search.conclusions(word, self._user).values("case")
         concluded = self._first(cases.filter(pk__in=conclusions))
         commented, day = self._lately_commented(word, others)
@@ -140,6 +154,20 @@ class Found:
                 keys = keys.intersection(*(word_search.found_anywhere(one, self._user) for one in others))
             commented = self._first(self._narrowed([], few=False).filter(pk__in=keys))
         return self._merged(in_case, concluded, commented)
+
+    def _in_case(self, cases: QuerySet[Case]) -> list[_Row]:
+        """The first cases with a word in what they hold themselves.
+
+        PostgreSQL would go through the cases in order until it has enough, which takes long where the newest lack the
+        word. So it goes through those of the last weeks, and if that is not enough, indexes tell all that have it.
+        """
+        if not self._is_newest_first or self._is_narrowed:
+            return self._first(cases)
+        rows = self._first(cases.filter(received_on__gt=timezone.localdate() - LATELY))
+        if len(rows) > MOST_FOUND:
+            return rows
+        unindexed = OrderBy(Coalesce("received_on", "received_on"), descending=True)
+        return list(cases.order_by(unindexed, *self._sort[1:]).values_list(*_BY_DATE)[: MOST_FOUND + 1])
 
     def _narrowed(self, words: list[str], *, few: bool) -> QuerySet[Case]:
         """The cases that have these words and images, for a search that gives few of them to ask, or many."""
