@@ -8,7 +8,7 @@ from django import forms
 
 from diagnosis import audit_selectors, audit_wording
 from diagnosis.audit_selectors import AuditFilters
-from diagnosis.forms import DescribedForm
+from diagnosis.forms import DescribedForm, FewField
 from diagnosis.models import User
 
 
@@ -25,7 +25,7 @@ class AuditForm(DescribedForm):
         label="Search",
         widget=forms.TextInput({"type": "search", "placeholder": "Accession, patient code or person"}),
     )
-    person = forms.ModelChoiceField(queryset=None, required=False, empty_label="anybody")
+    person = FewField(queryset=None, required=False, empty_label="anybody")
     action = forms.ChoiceField(
         required=False,
         choices=[

@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 
 from diagnosis import wording, worklist_selectors
-from diagnosis.forms import DescribedForm
+from diagnosis.forms import DescribedForm, FewField
 from diagnosis.models import Case, User
 from diagnosis.worklist_selectors import MINE, NOBODYS, OPEN, SHOWN, WorklistFilters
 
@@ -21,7 +21,7 @@ class WorklistForm(DescribedForm):
     reader = forms.ChoiceField(required=False)
     status = forms.ChoiceField(required=False, choices=STATUSES, label="Status")
     specimen = forms.ChoiceField(required=False, choices=SPECIMENS)
-    site = forms.ModelChoiceField(queryset=None, required=False, empty_label="any site")
+    site = FewField(queryset=None, required=False, empty_label="any site")
     late = forms.BooleanField(required=False, label="Late, and not signed out")
 
     def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:

@@ -145,7 +145,7 @@ def with_work(cases: Iterable[Case], *, user: User, now: datetime.datetime | Non
     `opinions` (second opinions that wait for their answer) and `is_open`. Four queries, however many cases.
     """
     listed = list(cases)
-    first = SignOut.objects.filter(number=1).only("case", "number", "signed_at")
+    first = SignOut.objects.filter(number=1).only("case", "number", "signed_at").order_by()
     waiting = SecondOpinion.objects.filter(_WAITING).select_related("asked_of").order_by("asked_at", "pk")
     prefetch_related_objects(
         listed,

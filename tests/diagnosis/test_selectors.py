@@ -309,12 +309,12 @@ def test_lists_take_the_same_number_of_queries_whatever_they_show(
 
     with_images("one", "early")
     Case.objects.update(assigned_to=cast.hematologist)
-    with django_assert_num_queries(11):
+    with django_assert_num_queries(10):
         read_all()
     for number in range(4):
         with_images(f"more {number}", "early", "benign")
     Case.objects.update(assigned_to=cast.laboratory_head)
-    with django_assert_num_queries(11):
+    with django_assert_num_queries(10):
         read_all()
 
 
