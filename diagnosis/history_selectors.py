@@ -161,7 +161,7 @@ class Found:
         PostgreSQL would go through the cases in order until it has enough, which takes long where the newest lack the
         word. So it goes through those of the last weeks, and if that is not enough, indexes tell all that have it.
         """
-        if not self._is_newest_first or self._is_narrowed:
+        if not self._is_newest_first or self._on_images:
             return self._first(cases)
         rows = self._first(cases.filter(received_on__gt=timezone.localdate() - LATELY))
         if len(rows) > MOST_FOUND:
