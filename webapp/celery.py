@@ -14,6 +14,8 @@ logger = logging.getLogger(__name__)
 TRAINING_NICENESS = 10
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
+# Django's checks would import every page and the API into each worker; `manage.py prepare` runs them before any starts.
+os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 
 app = Celery("leukoscope")
 app.config_from_object("django.conf:settings", namespace="CELERY")

@@ -1,0 +1,28 @@
+"""What a worker loads before its first task: its tasks, and no page."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+CODE = """
+import json, sys
+from webapp.celery import app
+app.loader.import_default_modules()  # as a worker does, and with it whatever Celery does for Django
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def test_it_loads_tasks_and_no_pages() -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", CODE],
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "webapp.settings"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = set(json.loads(result.stdout.splitlines()[-1]))
+    assert {"diagnosis.tasks", "diagnosis.models"} <= loaded
+    assert loaded.isdisjoint({"diagnosis.urls", "diagnosis.views", "diagnosis.api", "ninja", "allauth.urls"})
