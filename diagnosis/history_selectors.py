@@ -8,8 +8,10 @@ import operator
 from functools import cached_property
 from typing import Any, Final
 
+from django.db import connection
 from django.db.models import (
     BooleanField,
+    Exists,
     ExpressionWrapper,
     OrderBy,
     OuterRef,
@@ -32,7 +34,7 @@ from diagnosis.word_search import some
 MOST_FOUND: Final = 250
 """Cases that a search by words or images finds; there are more than that in the archive if it finds so many."""
 LATELY: Final = datetime.timedelta(days=60)
-"""Cases that came since are gone through in order, before an index is asked for all with a word."""
+"""The newest cases that may match, as far back as this, are gone through in order before others are looked for."""
 SORTS: Final = tuple(name for name in selectors.SORTS if name != "urgency")
 """Orders of the page: those that an index has. What follows from a case's images would be counted for all cases."""
 _TALLIED: Final = {
@@ -159,12 +161,15 @@ class Found:
         """The first cases with a word in what they hold themselves.
 
         PostgreSQL would go through the cases in order until it has enough, which takes long where the newest lack the
-        word. So it goes through those of the last weeks, and if that is not enough, indexes tell all that have it.
+        word. So it goes through those of some weeks, and if that is not enough, its indexes tell all that have the
+        word (or, where it has none, all cases). SQLite has no such indexes: it can but go through the cases.
         """
-        if not self._is_newest_first or self._on_images:
+        if connection.vendor != "postgresql" or not self._is_newest_first or self._on_images:
             return self._first(cases)
-        rows = self._first(cases.filter(received_on__gt=timezone.localdate() - LATELY))
-        if len(rows) > MOST_FOUND:
+        today, first, last = timezone.localdate(), self._filters.date_from, self._filters.date_to
+        day = min(last or today, today) - LATELY
+        rows = self._first(cases.filter(received_on__gt=day))
+        if len(rows) > MOST_FOUND or (first and first > day):
             return rows
         unindexed = OrderBy(Coalesce("received_on", "received_on"), descending=True)
         return list(cases.order_by(unindexed, *self._sort[1:]).values_list(*_BY_DATE)[: MOST_FOUND + 1])
@@ -232,8 +237,9 @@ class Found:
         conditions = [Q(**{f"{name}__gt": 0}) for name in counts if name]
         conditions += [Q(traits__contains=f" {one} ") for one in traits]
         is_veiled = selectors.searches_veiled(filters, self._user)
-        # Of two things asked a tally does not tell whether one image has both.
-        is_all = len(conditions) == 1 and not is_veiled and filters.outcome in ("", *_TALLIED)
+        # Of two things asked a tally does not tell whether one image has both; and SQLite finds "Pre" for "pre".
+        is_all = len(conditions) == 1 and not (is_veiled or filters.label)
+        is_all &= filters.outcome in ("", *_TALLIED)
         if is_veiled:
             has_seen = f" {tally.trait(tally.SEEN_BY, self._user.pk)} "
             conditions.append(Q(traits__contains=has_seen) | ~Q(case__status=Case.Status.PRELIMINARY))
@@ -241,7 +247,7 @@ class Found:
             return self._by_images
         wanted = functools.reduce(operator.and_, conditions)
         # Asked of each case: of a set of cases, PostgreSQL would read the tallies of all.
-        holding = CaseTally.objects.exclude(case__in=StaleTally.objects.order_by().values("case_key"))
+        holding = CaseTally.objects.filter(~Exists(StaleTally.objects.filter(case_key=OuterRef("case"))))
         told = Subquery(
             holding.filter(case=OuterRef("pk")).values_list(ExpressionWrapper(wanted, BooleanField()))
         )

@@ -6,6 +6,7 @@ The upkeep's clock calls `refresh`. Where it does not run for a while the lists 
 from __future__ import annotations
 
 from typing import Final
+from urllib.parse import quote
 
 from django.db import connection, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -96,5 +97,5 @@ SEEN_BY: Final = "seen"
 
 
 def trait(name: str, value: object) -> str:
-    """How a trait is written."""
-    return f"{name}={value}"
+    """How a trait is written: as one word, also of a class whose name has several."""
+    return f"{name}={quote(str(value))}"

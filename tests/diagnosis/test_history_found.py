@@ -15,9 +15,20 @@ from django.urls import reverse
 
 from diagnosis import history_selectors, selectors
 from diagnosis.history_selectors import Found
-from diagnosis.models import Analysis, Case, Laboratory, Review, SignedFinding, SignOut, SmearImage, User
+from diagnosis.models import (
+    Analysis,
+    Case,
+    CaseTally,
+    Laboratory,
+    Review,
+    SignedFinding,
+    SignOut,
+    SmearImage,
+    User,
+)
 from diagnosis.selectors import HistoryFilters
 from diagnosis.services import archive, case_tallies, findings, intake
+from diagnosis.services.blind import record_blind_reading
 
 pytestmark = pytest.mark.django_db
 
@@ -97,6 +108,55 @@ def test_it_finds_what_a_count_of_all_images_finds(drawn: User, is_blind: bool) 
 
     assert found == counted
     assert len({tuple(one) for one in found}) > 20  # the filters tell cases apart
+
+
+@pytest.mark.parametrize("outcome", ["suspected", "class"])
+@pytest.mark.parametrize("unread", [False, True])
+def test_cases_that_nobody_has_counted_yet_are_found(drawn: User, outcome: str, unread: bool) -> None:
+    CaseTally.objects.all().delete()
+    for is_blind in (False, True):
+        Laboratory.objects.filter(pk=drawn.laboratory_id).update(is_blind=is_blind)
+        user = User.objects.get(pk=drawn.pk)
+        filters = HistoryFilters(outcome=outcome, unread=unread, status="preliminary")
+        expected = numbers(selectors.history(user=user, filters=filters))
+        assert numbers(Found(user=user, filters=filters)[0:1000]) == expected
+        assert expected or is_blind
+
+
+def test_who_has_seen_one_image_blind_is_not_told_of_another(
+    cast: Any, add_image: Any, judge: Any, open_case: Callable[[str], Case]
+) -> None:
+    Laboratory.objects.filter(pk=cast.hematologist.laboratory_id).update(is_blind=True)
+    user = User.objects.get(pk=cast.hematologist.pk)
+    case = open_case("S-1")
+    seen, unseen = add_image(to=case), add_image(to=case)
+    judge(seen, label="benign")
+    judge(unseen, label="pro")
+    record_blind_reading(user=user, image=seen, label="benign")
+    case_tallies.refresh()
+    suspected = HistoryFilters(outcome="suspected")
+    assert not numbers(Found(user=user, filters=suspected)[0:9])
+    record_blind_reading(user=user, image=unseen, label="pro")
+    assert numbers(Found(user=user, filters=suspected)[0:9]) == ["S-1"]
+
+
+@pytest.mark.parametrize(("stored", "asked"), [("early pre", "early"), ("Pre", "pre"), ("a differs b", "a")])
+def test_a_class_is_not_taken_for_another_whose_name_begins_alike(
+    drawn: User, stored: str, asked: str
+) -> None:
+    reviewed = Review.objects.values("image__case")
+    case = Case.objects.filter(has_findings=False).exclude(pk__in=reviewed).latest("pk")
+    analyses = Analysis.objects.filter(image__case=case, state="done")
+    assert analyses.update(label=stored)
+    case_tallies.refresh()
+    for filters, has_case in (
+        (HistoryFilters(label=asked), False),
+        (HistoryFilters(disagreement=True), False),
+        (HistoryFilters(label=stored), True),
+    ):
+        found = numbers(Found(user=drawn, filters=filters)[0:1000])
+        assert found == numbers(selectors.history(user=drawn, filters=filters))
+        assert (case.accession_number in found) == has_case
 
 
 def test_what_is_kept_is_what_the_images_say(drawn: User) -> None:
