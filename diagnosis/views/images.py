@@ -9,6 +9,7 @@ from uuid import UUID
 import numpy as np
 from django.db.models.fields.files import FieldFile
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.cache import get_conditional_response
 from django.views.decorators.http import require_safe
@@ -70,11 +71,11 @@ def image_file(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     """The stored bytes of an image."""
     image = permissions.get_image_for(request.user, pk)
     etag = f'"{image.stored_sha256}"'
-    return _unchanged(request, etag) or _kept(_send_whole(image), etag)
-
-
-def _send_whole(image: SmearImage) -> FileResponse:
-    return _send(image.file, image.media_type, f"image-{image.position}.{image.stored_format.lower()}")
+    unchanged = _unchanged(request, etag)
+    if unchanged is not None:
+        return unchanged
+    name = f"image-{image.position}.{image.stored_format.lower()}"
+    return _kept(_send(image.file, image.media_type, name), etag)
 
 
 def screen_url(image: SmearImage) -> str:
@@ -95,7 +96,7 @@ def image_screen(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     half, a quarter of the bytes and of the browser's work.
 
     The scale is libjpeg's own, of its blocks: 15 ms for 2592x1944 pixels. It must hold all of a progressive file to
-    reduce it, hundreds of megabytes: that one is sent as it is. 404 for an image that is shown as it is anyway.
+    reduce it, hundreds of megabytes: of that one the file itself is shown. 404 for an image that always is.
     """
     image = permissions.get_image_for(request.user, pk)
     if not _is_reducible(image):
@@ -105,8 +106,9 @@ def image_screen(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     if unchanged is not None:
         return unchanged
     reduced = _reduced(image)
-    response = HttpResponse(reduced, content_type="image/jpeg") if reduced else _send_whole(image)
-    return _kept(response, etag)
+    if not reduced:
+        return redirect("diagnosis:image-file", pk)  # where its opening is recorded, as that of any file
+    return _kept(HttpResponse(reduced, content_type="image/jpeg"), etag)
 
 
 def _reduced(image: SmearImage) -> bytes:

@@ -115,11 +115,15 @@ def test_it_is_the_smallest_that_fills_the_screen(
     assert picture(reader.get(reverse("diagnosis:image-screen", args=[image.pk]))).size == shown
 
 
-def test_a_progressive_file_is_sent_as_it_is(reader: Client, case: Case, cast: Any) -> None:
+def test_a_progressive_file_is_shown_itself_and_that_is_recorded(
+    reader: Client, case: Case, cast: Any
+) -> None:
     """To reduce it, all its coefficients would have to be held at once: hundreds of megabytes of the largest."""
     image = jpeg_of(case, cast, Image.new("RGB", (2592, 1944), (200, 180, 190)), progressive=True)
-    sent = reader.get(reverse("diagnosis:image-screen", args=[image.pk]))
+    sent = reader.get(reverse("diagnosis:image-screen", args=[image.pk]), follow=True)
     assert picture(sent).size == (2592, 1944)
+    assert sent.redirect_chain == [(reverse("diagnosis:image-file", args=[image.pk]), 302)]
+    assert AuditEvent.objects.latest("pk").action == "open_image"
 
 
 @pytest.mark.parametrize(
