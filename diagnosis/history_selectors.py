@@ -13,6 +13,7 @@ from django.db.models import (
     BooleanField,
     Exists,
     ExpressionWrapper,
+    Max,
     OrderBy,
     OuterRef,
     Q,
@@ -48,6 +49,11 @@ _BY_DATE: Final = ("received_on", "created_at", "pk")
 
 _Row = tuple[Any, ...]
 """Of a case: what `_BY_DATE` names."""
+
+
+def _has_text_indexes() -> bool:
+    """Whether this database can find words by an index (services.search_indexes)."""
+    return connection.vendor == "postgresql"
 
 
 class Found:
@@ -164,10 +170,15 @@ class Found:
         word. So it goes through those of some weeks, and if that is not enough, its indexes tell all that have the
         word (or, where it has none, all cases). SQLite has no such indexes: it can but go through the cases.
         """
-        if connection.vendor != "postgresql" or not self._is_newest_first or self._on_images:
+        if not _has_text_indexes() or not self._is_newest_first or self._on_images:
             return self._first(cases)
-        today, first, last = timezone.localdate(), self._filters.date_from, self._filters.date_to
-        day = min(last or today, today) - LATELY
+        arrived = Case.objects.filter(laboratory_id=self._user.laboratory_id)
+        if self._filters.date_to:
+            arrived = arrived.filter(received_on__lte=self._filters.date_to)
+        newest = arrived.aggregate(day=Max("received_on"))["day"]
+        if newest is None:
+            return []
+        day, first = max(newest, datetime.date.min + LATELY) - LATELY, self._filters.date_from
         rows = self._first(cases.filter(received_on__gt=day))
         if len(rows) > MOST_FOUND or (first and first > day):
             return rows

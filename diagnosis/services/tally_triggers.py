@@ -42,6 +42,7 @@ _TRIGGERS: Final = {
     "tally_image_changed": _Trigger(
         _IMAGES, "UPDATE", _OF_IMAGE, ("newest_analysis_id", "newest_review_id", "uploaded_at")
     ),
+    # Its model's version comes with its state, and is never changed alone.
     "tally_analysis_changed": _Trigger(
         _ANALYSES, "UPDATE", _OF_ITS_IMAGE, ("state", "outcome", "label", "suspected")
     ),

@@ -82,16 +82,21 @@ WORDS = (
 
 @pytest.mark.parametrize("most", [5, MOST_FOUND])
 @pytest.mark.parametrize("is_blind", [False, True])
+@pytest.mark.parametrize("by_index", [False, True])
 def test_it_finds_the_first_of_what_an_export_goes_through(
-    drawn: User, monkeypatch: pytest.MonkeyPatch, most: int, is_blind: bool
+    drawn: User, monkeypatch: pytest.MonkeyPatch, most: int, is_blind: bool, by_index: bool
 ) -> None:
+    """By the search that a database with indexes of texts gets, too: any database can run it."""
     monkeypatch.setattr(history_selectors, "MOST_FOUND", most)
+    monkeypatch.setattr(history_selectors, "_has_text_indexes", lambda: by_index)
     Laboratory.objects.filter(pk=drawn.laboratory_id).update(is_blind=is_blind)
     user = User.objects.get(pk=drawn.pk)
     lately = timezone.localdate() - datetime.timedelta(days=400)
     narrowings: tuple[dict[str, Any], ...] = (
         {}, {"sort": "received"}, {"sort": "patient"}, {"status": "final"}, {"date_from": lately},
-        {"date_to": lately}, {"outcome": "suspected"}, {"label": "pro", "disagreement": True}, {"disputed": True},
+        {"date_to": lately}, {"date_to": datetime.date(1, 1, 15)},
+        {"date_from": timezone.localdate() - datetime.timedelta(days=20)},
+        {"outcome": "suspected"}, {"label": "pro", "disagreement": True}, {"disputed": True},
     )  # fmt: skip
 
     for word in WORDS:
