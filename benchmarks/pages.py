@@ -233,6 +233,10 @@ def pages(user: Any, rng: random.Random) -> dict[str, Callable[[], Asked]]:
         "patient": lambda: {"q": f"P-{rng.randrange(len(sample)):06d}"},
         "words of notes and comments": lambda: {"q": one_of(("petechiae", "pancytopenia", "vacuoles", "auer rods"))},
         "words of conclusions": lambda: {"q": one_of(("immunophenotyping", f"drawn {rng.randrange(len(sample)):06d}"))},
+        "words, dates and status": lambda: {
+            "q": one_of(("petechiae", "pancytopenia", accession()[:5], "P-0")),
+            **one_of((days(), {"until": days()["until"]}, {"status": one_of(("final", "preliminary"))})),
+        },
         "two letters": lambda: {"q": one_of(("14", "re", "P-", "zz"))},
         "dates": days,
         "status": lambda: {"status": one_of(("preliminary", "final", "amended"))},
