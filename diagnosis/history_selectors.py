@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import datetime
-import functools
-import operator
 from functools import cached_property
 from typing import Any, Final
 
 from django.db import connection
 from django.db.models import (
     BooleanField,
-    Exists,
     ExpressionWrapper,
     Max,
     OrderBy,
     OuterRef,
     Q,
     QuerySet,
-    Subquery,
     Value,
-    When,
 )
-from django.db.models import Case as SqlCase
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from diagnosis import case_tallies, selectors, word_search
-from diagnosis.models import Case, CaseTally, SignedFinding, SmearImage, StaleTally, User
+from diagnosis.history_images import by_images, by_tally, on_findings
+from diagnosis.models import Case, SignedFinding, SmearImage, User
 from diagnosis.selectors import DEFAULT_SORT, HistoryFilters
-from diagnosis.services import case_tallies as tally
 from diagnosis.word_search import some
 
 MOST_FOUND: Final = 250
@@ -38,13 +32,6 @@ LATELY: Final = datetime.timedelta(days=60)
 """The newest cases that may match, as far back as this, are gone through in order before others are looked for."""
 SORTS: Final = tuple(name for name in selectors.SORTS if name != "urgency")
 """Orders of the page: those that an index has. What follows from a case's images would be counted for all cases."""
-_TALLIED: Final = {
-    "suspected": "suspected_count",
-    "indeterminate": "indeterminate_count",
-    "failed": "failed_count",
-    "unfinished": "unfinished_count",
-}
-"""What a case's tally counts of an outcome."""
 _BY_DATE: Final = ("received_on", "created_at", "pk")
 
 _Row = tuple[Any, ...]
@@ -135,10 +122,10 @@ class Found:
             images = SmearImage.objects.filter(self._on_images).order_by().values("case")
             rows = self._first(self._cases.filter(pk__in=images))
         else:
-            signed = SignedFinding.objects.filter(_on_findings(self._filters)).order_by().values("case")
+            signed = SignedFinding.objects.filter(on_findings(self._filters)).order_by().values("case")
             rows = self._merged(
                 self._first(self._cases.filter(has_findings=True, pk__in=signed)),
-                self._first(self._cases.filter(self._by_tally, has_findings=False)),
+                self._first(self._cases.filter(by_tally(self._filters, self._user), has_findings=False)),
             )
         return [row[-1] for row in rows]
 
@@ -191,11 +178,11 @@ class Found:
         for word in words:
             cases = cases.filter(word_search.of_each(word, self._user, few=few))
         if self._filters.disputed:
-            cases = cases.filter(self._by_images)
+            cases = cases.filter(by_images(self._filters, self._user))
         elif self._on_images:
-            findings = SignedFinding.objects.filter(_on_findings(self._filters), case=OuterRef("pk"))
+            findings = SignedFinding.objects.filter(on_findings(self._filters), case=OuterRef("pk"))
             # The column first: the database asks in the order of writing.
-            is_unsigned = Q(has_findings=False) & self._by_images
+            is_unsigned = Q(has_findings=False) & by_images(self._filters, self._user)
             cases = cases.filter(Q(has_findings=True) & Q(some(findings)) | is_unsigned)
         return cases
 
@@ -227,50 +214,6 @@ class Found:
             rows = self._merged(rows, elsewhere)
         return rows, day
 
-    @property
-    def _by_images(self) -> Q:
-        return Q(some(SmearImage.objects.filter(self._on_images, case=OuterRef("pk"))))
-
-    @property
-    def _by_tally(self) -> Q | Coalesce | SqlCase:
-        """Open cases that match: by their tallies where these hold and know of it, which spares the look at images."""
-        filters = self._filters
-        counts = [_TALLIED.get(filters.outcome), "unread_count" if filters.unread else None]
-        traits = [
-            tally.trait(name, value)
-            for name, value in (
-                ("label", filters.label or None),
-                ("reader", filters.reviewer),
-                ("version", filters.model_version),
-            )
-            if value is not None
-        ] + ([tally.DIFFERS] if filters.disagreement else [])
-        conditions = [Q(**{f"{name}__gt": 0}) for name in counts if name]
-        conditions += [Q(traits__contains=f" {one} ") for one in traits]
-        is_veiled = selectors.searches_veiled(filters, self._user)
-        # Of two things asked a tally does not tell whether one image has both; and SQLite finds "Pre" for "pre".
-        is_all = len(conditions) == 1 and not (is_veiled or filters.label)
-        is_all &= filters.outcome in ("", *_TALLIED)
-        if is_veiled:
-            has_seen = f" {tally.trait(tally.SEEN_BY, self._user.pk)} "
-            conditions.append(Q(traits__contains=has_seen) | ~Q(case__status=Case.Status.PRELIMINARY))
-        if not conditions:
-            return self._by_images
-        wanted = functools.reduce(operator.and_, conditions)
-        # Asked of each case: of a set of cases, PostgreSQL would read the tallies of all.
-        holding = CaseTally.objects.filter(~Exists(StaleTally.objects.filter(case_key=OuterRef("case"))))
-        told = Subquery(
-            holding.filter(case=OuterRef("pk")).values_list(ExpressionWrapper(wanted, BooleanField()))
-        )
-        # Not by AND and OR: PostgreSQL would ask in an order of its own.
-        if is_all:
-            return Coalesce(told, self._by_images, output_field=BooleanField())
-        return SqlCase(
-            When(Coalesce(told, Value(True)), then=self._by_images),
-            default=Value(False),
-            output_field=BooleanField(),
-        )
-
     def _first(self, cases: QuerySet[Case]) -> list[_Row]:
         return list(cases.order_by(*self._sort).values_list(*_BY_DATE)[: MOST_FOUND + 1])
 
@@ -286,25 +229,3 @@ class Found:
 
     def _sorted(self, cases: QuerySet[Case]) -> QuerySet[Case, int]:
         return cases.order_by(*self._sort).values_list("pk", flat=True)
-
-
-def _on_findings(filters: HistoryFilters) -> Q:
-    """The conditions on images of the filters, of a signed case's findings: its outcomes are shown to everybody."""
-    wanted = Q()
-    if filters.outcome == "suspected":
-        wanted &= Q(is_suspected=True)
-    elif filters.outcome == "unfinished":
-        wanted &= Q(outcome__in=["queued", "running"])
-    elif filters.outcome:
-        wanted &= Q(outcome=filters.outcome)
-    if filters.label:
-        wanted &= Q(label=filters.label)
-    if filters.reviewer is not None:
-        wanted &= Q(reviewer_key=filters.reviewer)
-    if filters.disagreement:
-        wanted &= Q(differs=True)
-    if filters.unread:
-        wanted &= Q(is_unread=True)
-    if filters.model_version is not None:
-        wanted &= Q(version_key=filters.model_version)
-    return wanted
