@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 import sys
-from typing import Any
+
+from tests.webapp.fresh import fresh_process
 
 FORBIDDEN = ("tensorflow", "keras", "openvino", "onnx", "torch", "sklearn", "matplotlib")
 
@@ -24,20 +23,8 @@ print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
 """
 
 
-def _told(code: str) -> Any:
-    """What a fresh process prints last, as JSON, with the settings of a web process."""
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "DJANGO_SETTINGS_MODULE": "webapp.settings"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return json.loads(result.stdout.splitlines()[-1])
-
-
 def test_it_loads_no_model_runtime() -> None:
-    loaded = set(_told(CODE))
+    loaded = set(fresh_process(CODE))
     assert "diagnosis" in loaded
     assert loaded.isdisjoint(FORBIDDEN)
 
@@ -61,7 +48,7 @@ print(json.dumps({
 
 def test_workers_are_forked_warm_and_without_a_connection() -> None:
     """What a worker's first request would load is there before the fork; a database's connection is not."""
-    told = _told(WARM)
+    told = fresh_process(WARM)
     assert told["more"] == []
     assert {"diagnosis/base.html", "diagnosis/case.html", "diagnosis/cells.html"} <= set(told["compiled"])
     assert not any(told["connected"])

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
+from tests.webapp.fresh import fresh_process
 
 CODE = """
 import json, sys
@@ -16,13 +13,6 @@ print(json.dumps(sorted(sys.modules)))
 
 
 def test_it_loads_tasks_and_no_pages() -> None:
-    result = subprocess.run(
-        [sys.executable, "-c", CODE],
-        env={**os.environ, "DJANGO_SETTINGS_MODULE": "webapp.settings"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    loaded = set(json.loads(result.stdout.splitlines()[-1]))
+    loaded = set(fresh_process(CODE))
     assert {"diagnosis.tasks", "diagnosis.models"} <= loaded
     assert loaded.isdisjoint({"diagnosis.urls", "diagnosis.views", "diagnosis.api", "ninja", "allauth.urls"})
